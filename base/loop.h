@@ -38,7 +38,7 @@ struct loop_fd {
 	struct loop *loop; /* set by loop_add(), NULL when not added */
 };
 
-/* On the loop, or before it runs. events: EPOLL* bits (level-triggered unless EPOLLET); 0 watches for errors only. */
+/* On the loop, or before it runs. events: EPOLL* bits, never EPOLLET; 0 watches for errors only. */
 int loop_add(struct loop *loop, struct loop_fd *f, uint32_t events, struct err *err);
 void loop_modify(struct loop_fd *f, uint32_t events);
 /* After it returns fn is not called, not even for an event already fetched. Harmless when not added. */
