@@ -108,4 +108,69 @@ enum proto_exec_flags {
 	PROTO_EXEC_CWD_OPTIONAL = 1 << 4, /* a missing CWD means home instead of a failure */
 };
 
+/*
+ * Encoding and decoding (guest/proto.c), for both sides. Decoders check every bound of docs/agent-protocol.md and
+ * never read past what they are given; what they return points into it. No function keeps state, any thread may call.
+ */
+struct proto_frame {
+	enum proto_type type;
+	enum proto_stream stream;
+	const uint8_t *payload;
+	uint32_t len;
+};
+
+/*
+ * The frame at the start of buf. 1: whole, in *ret. 0: more bytes are needed. -EPROTO: no such frame; the connection
+ * is lost. *ret_size (after 0 and 1) is the frame's whole size once its header is there, PROTO_HEADER_LEN before.
+ */
+int proto_parse(const void *buf, size_t len, struct proto_frame *ret, size_t *ret_size);
+
+void proto_put_header(uint8_t out[PROTO_HEADER_LEN], enum proto_type type, enum proto_stream stream, size_t len);
+
+/* Small whole frames; each returns its size, at most PROTO_SMALL_FRAME. */
+#define PROTO_SMALL_FRAME (PROTO_HEADER_LEN + 64)
+size_t proto_put_hello(uint8_t *out);
+size_t proto_put_empty(uint8_t *out, enum proto_type type, enum proto_stream stream);
+size_t proto_put_u32(uint8_t *out, enum proto_type type, enum proto_stream stream, uint32_t v);
+size_t proto_put_u32x2(uint8_t *out, enum proto_type type, uint32_t a, uint32_t b);
+size_t proto_put_u64x2(uint8_t *out, enum proto_type type, uint64_t a, uint64_t b);
+
+struct proto_winsize {
+	uint16_t rows, cols, xpixel, ypixel;
+};
+size_t proto_put_winsize(uint8_t *out, const struct proto_winsize *ws);
+void proto_get_winsize(const uint8_t payload[8], struct proto_winsize *ret);
+
+/* The version to speak with the sender of a HELLO, or -EPROTO (not lvm) or -EPROTONOSUPPORT (none in common). */
+int proto_get_hello(const struct proto_frame *f);
+
+/* One field of a request. Strings are not terminated: len says where they end. */
+struct proto_field_view {
+	uint16_t tag;
+	uint32_t len;
+	const uint8_t *val;
+};
+
+/* Takes the field at *pos. 1: one in *ret; 0: none left; -EPROTO: cut off, unknown tag, wrong length, or a NUL in a string. */
+int proto_field_next(const uint8_t **pos, size_t *left, struct proto_field_view *ret);
+
+/*
+ * A request in the making: begin, add fields, finish, send buf[0..len), then proto_request_done(). Adding
+ * what would exceed PROTO_MAX_REQUEST is remembered, and proto_request_finish() returns -E2BIG.
+ */
+struct proto_request {
+	uint8_t *buf;
+	size_t len, cap;
+	bool too_big;
+};
+void proto_request_begin(struct proto_request *r);
+void proto_request_add(struct proto_request *r, enum proto_field tag, const void *val, size_t len);
+void proto_request_add_str(struct proto_request *r, enum proto_field tag, const char *s);
+void proto_request_add_u32(struct proto_request *r, enum proto_field tag, uint32_t v);
+void proto_request_add_u64(struct proto_request *r, enum proto_field tag, uint64_t v);
+void proto_request_add_winsize(struct proto_request *r, const struct proto_winsize *ws);
+/* Writes the frame header. type: PROTO_EXEC or PROTO_INSTALL. */
+int proto_request_finish(struct proto_request *r, enum proto_type type);
+void proto_request_done(struct proto_request *r);
+
 #endif
