@@ -47,7 +47,10 @@ struct disk_ops {
 	void (*submit)(struct disk *d, struct disk_req *r);
 	/* Requests submitted may be batched; called once when the front has no more for now. */
 	void (*commit)(struct disk *d);
-	/* Returns when every request submitted has completed (its done() called), those submitted by done() too. */
+	/*
+	 * Returns when every request submitted has completed (its done() called), those submitted by done() too. For
+	 * a reset: what has not begun, or would take several steps, may complete with -ECANCELED.
+	 */
 	void (*drain)(struct disk *d);
 	/* Looks at the file's size again; updates capacity. 0, or -errno and the capacity is as it was. */
 	int (*refresh)(struct disk *d);

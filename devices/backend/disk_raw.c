@@ -62,7 +62,8 @@ struct raw {
 	bool no_punch, no_zero_range; /* the file system said so */
 	struct loop *loop;
 	struct disk_engine *engine;
-	unsigned in_flight;   /* submitted, done() not called yet */
+	unsigned in_flight; /* submitted, done() not called yet */
+	bool draining; /* no further steps: what is not complete after this one never will be */
 	struct list waiting;  /* requests without a slot */
 	struct list finished; /* requests answered without I/O: done() is due from the loop */
 	struct loop_work finish;
@@ -148,7 +149,7 @@ static void raw_end(struct raw_slot *slot, int result)
 	struct raw *raw = slot->raw;
 	struct disk_req *r = slot->req, *next;
 
-	if (result < 0)
+	if (result < 0 && result != -ECANCELED)
 		log_guest(&raw->limit, "disk '%s': cannot %s %llu bytes at %llu: %s%s", raw->path,
 			  raw_verb(r->op), (unsigned long long)r->len,
 			  (unsigned long long)r->offset, strerror(-result),
@@ -166,6 +167,11 @@ static bool raw_is_transient(int64_t result, unsigned *retries)
 	if (result != -EINTR && result != -EAGAIN && result != -ECANCELED)
 		return false;
 	return ++*retries <= RAW_RETRIES;
+}
+
+static bool raw_tries_again(struct raw_slot *slot, int64_t result)
+{
+	return !slot->raw->draining && raw_is_transient(result, &slot->retries);
 }
 
 /* ---- READ and WRITE */
@@ -206,7 +212,7 @@ static void raw_transferred(struct disk_io *io, int64_t result)
 	struct raw_slot *slot = container_of(io, struct raw_slot, io);
 
 	if (result < 0) {
-		if (raw_is_transient(result, &slot->retries))
+		if (raw_tries_again(slot, result))
 			raw_transfer(slot);
 		else
 			raw_end(slot, (int)result);
@@ -223,10 +229,10 @@ static void raw_transferred(struct disk_io *io, int64_t result)
 	}
 	slot->offset += (uint64_t)result;
 	slot->retries = 0;
-	if (slot->left.len)
+	if (slot->left.len && !slot->raw->draining)
 		raw_transfer(slot);
 	else
-		raw_end(slot, 0);
+		raw_end(slot, slot->left.len ? -ECANCELED : 0);
 }
 
 /* ---- DISCARD and WRITE_ZEROES */
@@ -258,7 +264,7 @@ static void raw_zeroed_by_hand(struct disk_io *io, int64_t result)
 	struct raw_slot *slot = container_of(io, struct raw_slot, io);
 
 	if (result <= 0) {
-		if (raw_is_transient(result, &slot->retries))
+		if (raw_tries_again(slot, result))
 			raw_zero_by_hand(slot);
 		else
 			raw_end(slot, result < 0 ? (int)result : -EIO);
@@ -271,10 +277,10 @@ static void raw_zeroed_by_hand(struct disk_io *io, int64_t result)
 	slot->offset += (uint64_t)result;
 	slot->zeroes -= (uint64_t)result;
 	slot->retries = 0;
-	if (slot->zeroes)
+	if (slot->zeroes && !slot->raw->draining)
 		raw_zero_by_hand(slot);
 	else
-		raw_end(slot, 0);
+		raw_end(slot, slot->zeroes ? -ECANCELED : 0);
 }
 
 static void raw_allocated(struct disk_io *io, int64_t result);
@@ -309,7 +315,7 @@ static void raw_allocated(struct disk_io *io, int64_t result)
 		raw_end(slot, 0);
 		return;
 	}
-	if (raw_is_transient(result, &slot->retries)) {
+	if (raw_tries_again(slot, result)) {
 		raw_allocate(slot);
 		return;
 	}
@@ -412,14 +418,13 @@ static void raw_submit(struct disk *d, struct disk_req *r)
 	struct raw *raw = to_raw(d);
 
 	raw->in_flight++;
-	if (r->op == DISK_FLUSH) {
-		if (raw->flush_error)
-			raw_finish_later(raw, r, raw->flush_error);
-		else
-			list_append(&raw->flush_waiting, &raw_private(r)->node);
-		return;
-	}
-	if (d->read_only && r->op != DISK_READ)
+	if (raw->draining)
+		raw_finish_later(raw, r, -ECANCELED);
+	else if (r->op == DISK_FLUSH && raw->flush_error)
+		raw_finish_later(raw, r, raw->flush_error);
+	else if (r->op == DISK_FLUSH)
+		list_append(&raw->flush_waiting, &raw_private(r)->node);
+	else if (d->read_only && r->op != DISK_READ)
 		raw_finish_later(raw, r, -EROFS);
 	else if (r->offset > d->capacity || r->len > d->capacity - r->offset)
 		raw_finish_later(raw, r, -EINVAL);
@@ -442,13 +447,18 @@ static void raw_commit(struct disk *d)
 static void raw_drain(struct disk *d)
 {
 	struct raw *raw = to_raw(d);
+	struct disk_req *r;
 
+	raw->draining = true;
+	while ((r = raw_take(&raw->waiting)) || (r = raw_take(&raw->flush_waiting)))
+		raw_finish_later(raw, r, -ECANCELED);
 	while (raw->in_flight) {
 		raw_finish(&raw->finish);
 		/* All that is left is in the engine, or behind something that is. */
 		if (raw->in_flight)
 			raw->engine->ops->wait(raw->engine);
 	}
+	raw->draining = false;
 }
 
 /* ---- the file */
