@@ -17,21 +17,24 @@
 
 struct pci_root;
 struct pci_dev;
+struct msix;
 
 /* A 64-bit memory BAR; the owner fills len (a power of two >= 4096; 0: absent), flags and range.ops. */
 struct pci_bar {
 	uint64_t len;
 	bool prefetchable;
-	struct bus_range range; /* base and len are the PCI layer's; on the bus while memory decoding is on */
+	void *opaque; /* the owner's, for range.ops */
+	/* Base and len are the PCI layer's; on the bus while memory decoding is on. */
+	struct bus_range range;
 	/* Optional; on the loop, after the range came onto the bus (on) or before it leaves (off). */
 	void (*mapped)(struct pci_dev *d, unsigned bar, bool on);
 };
 
 /* What the guest may see and change. Zero-initialise, fill config, wmask and bars, then pci_add(). */
 struct pci_dev {
-	const char *name;	/* borrowed; log prefix */
-	uint8_t config[256];	/* little-endian, as read */
-	uint8_t wmask[256];	/* bits the guest can write; 0 elsewhere */
+	const char *name;                 /* borrowed; log prefix */
+	uint8_t config[256];              /* little-endian, as read */
+	uint8_t wmask[256];               /* bits the guest can write; 0 elsewhere */
 	struct pci_bar bar[PCI_NUM_BARS]; /* even indices only: each takes two registers */
 	/*
 	 * Optional, on the loop: a guest access to [off, off + len) of config that pci.c does not own. May
@@ -40,20 +43,21 @@ struct pci_dev {
 	void (*config_read)(struct pci_dev *d, unsigned off, unsigned len);
 	void (*config_written)(struct pci_dev *d, unsigned off, unsigned len);
 
+	struct msix *msix;     /* set by msix_new(): pci.c tells it of writes to its capability */
 	struct pci_root *root; /* set by pci_add() */
-	uint8_t slot;	       /* device number on bus 0 */
+	uint8_t slot;          /* device number on bus 0 */
 	uint8_t cap_end;       /* where pci_add_cap() continues */
 };
 
 struct pci_windows {
-	uint64_t ecam_base;			/* 1 MiB: bus 0 */
-	uint64_t mmio32_base, mmio32_len;	/* for BARs below 4 GiB */
-	uint64_t mmio64_base, mmio64_len;	/* for BARs above RAM */
+	uint64_t ecam_base;               /* 1 MiB: bus 0 */
+	uint64_t mmio32_base, mmio32_len; /* for BARs below 4 GiB */
+	uint64_t mmio64_base, mmio64_len; /* for BARs above RAM */
 };
 
 /* The root registers its ECAM range on mmio, and adds a host bridge as 00:00.0. hw and mmio are borrowed. */
-int pci_root_new(struct hw *hw, struct bus *mmio, const struct pci_windows *win, struct pci_root **ret_root,
-		 struct err *err);
+int pci_root_new(struct hw *hw, struct bus *mmio, const struct pci_windows *win,
+		 struct pci_root **ret_root, struct err *err);
 void pci_root_free(struct pci_root *root);
 struct hw *pci_root_hw(struct pci_root *root);
 

@@ -30,14 +30,17 @@ struct vchain {
  * will ever need here; nothing later depends on a guest's number.
  */
 struct vqueue_config {
-	const struct guest_mem *mem;	/* borrowed */
-	uint16_t size;			/* power of two, 1..VQUEUE_MAX_SIZE */
+	const struct guest_mem *mem; /* borrowed */
+	uint16_t size;               /* power of two, 1..VQUEUE_MAX_SIZE */
 	gpa_t desc, avail, used;
-	bool event_idx, indirect;	/* as negotiated */
-	size_t req_size;		/* 0: plain struct vchain */
-	const char *name;		/* borrowed, "blk.0": for the log */
-	void (*interrupt)(void *opaque); /* the used ring has news and the driver wants to hear */
-	void (*broken)(void *opaque);	/* once, when the ring cannot be trusted any more */
+	bool event_idx, indirect; /* as negotiated */
+	size_t req_size;          /* 0: plain struct vchain */
+	/* First push since the last flush: call vqueue_flush() soon. Optional. */
+	void (*pushed)(void *opaque);
+	/* The used ring has news and the driver wants to hear. */
+	void (*interrupt)(void *opaque);
+	/* Once, when the ring cannot be trusted any more. */
+	void (*broken)(void *opaque, const char *why);
 	void *opaque;
 };
 
