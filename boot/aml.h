@@ -50,7 +50,8 @@ void aml_and_local(struct aml *a, unsigned local, uint8_t mask);
 void aml_notify(struct aml *a, const char *scope, const char *name, uint8_t value);
 
 /*
- * Name (_CRS, ResourceTemplate () { … }): collect descriptors of ACPI 6.5 §6.4, then aml_name_crs().
+ * Name (_CRS, ResourceTemplate () { … }): collect descriptors of ACPI 6.5 §6.4, then
+ * aml_name_crs().
  */
 struct aml_crs {
 	uint8_t buf[256];
