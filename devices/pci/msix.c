@@ -112,10 +112,10 @@ void msix_raise(struct msix *m, unsigned n)
 	if (n >= m->num || !m->enabled)
 		return;
 	v = &m->vec[n];
-	if (!vector_live(m, v))
-		v->pending = true;
-	else if (v->routed)
+	if (vector_live(m, v) && v->routed)
 		vector_fire(v);
+	else
+		v->pending = true;
 }
 
 int msix_fd(struct msix *m, unsigned n)
