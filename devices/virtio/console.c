@@ -25,9 +25,9 @@
 #define CONSOLE_KICK_CHAINS 64
 #define CONSOLE_CHAIN_MAX   (64 * 1024)
 #define CONSOLE_CHUNK       512 /* what a terminal or pipe takes without blocking once poll() says so */
-#define CONSOLE_BURST       (1024 * 1024)
 #define CONSOLE_RATE        (256 * 1024) /* bytes a second */
-#define CONSOLE_FILE_MAX    (4 * 1024 * 1024)
+#define CONSOLE_FILE_MAX    (2 * 1024 * 1024)
+#define CONSOLE_BURST       (CONSOLE_FILE_MAX - 64 * 1024)
 #define CONSOLE_TAIL        (16 * 1024)
 
 struct console {
@@ -114,9 +114,9 @@ static size_t console_allow(struct console *c, size_t n)
 
 	if (passed > 0) {
 		c->tokens_at_ms = now;
-		/* A bucket is full after BURST / RATE seconds, however long it was. */
-		if (passed > CONSOLE_BURST / CONSOLE_RATE * 1000)
-			passed = CONSOLE_BURST / CONSOLE_RATE * 1000;
+		/* The bucket is full by then, however long it was. */
+		if (passed > CONSOLE_BURST * 1000ll / CONSOLE_RATE)
+			passed = CONSOLE_BURST * 1000ll / CONSOLE_RATE;
 		c->tokens += passed * CONSOLE_RATE / 1000;
 		if (c->tokens > CONSOLE_BURST)
 			c->tokens = CONSOLE_BURST;
