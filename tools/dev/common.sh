@@ -5,7 +5,12 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # Everything that is downloaded or built outside the tree: kernels, root file systems, the box's own kernel.
 # Each entry's name carries a hash of what it was made from, so a stale entry is never used.
-cache_dir=${LVM_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lvm-dev}
+# Root's is one that ordinary users can read, because the VM tests run as one.
+if [ "$(id -u)" = 0 ]; then
+	cache_dir=${LVM_DEV_CACHE:-/var/cache/lvm-dev}
+else
+	cache_dir=${LVM_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lvm-dev}
+fi
 
 say() { printf '%s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 125; }

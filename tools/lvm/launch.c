@@ -275,7 +275,7 @@ int launch_vm(const struct store *s, const struct launch_vm *how, struct vmm_con
 	cleanup_close int ready = -1;
 	struct sigaction old[NUM_ENDING];
 	char line[1100];
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	r = spawn(s, how, c, &pid, &ready, err);
@@ -328,7 +328,7 @@ static int start_distro(const struct store *s, const char *name, struct launch_t
 	struct vmm_config c = {0};
 	struct settings set;
 	int64_t start = loop_now_ms();
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	r = settings_load(&set, settings_path, err);
