@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,28 @@ int fd_write_full(int fd, const void *buf, size_t n)
 		n -= (size_t)r;
 	}
 	return 0;
+}
+
+#define COPY_BYTES (128 * 1024)
+
+int fd_copy(int in, int out)
+{
+	cleanup_free char *buf = NULL;
+	ssize_t n;
+	int r = 0;
+
+	do {
+		n = copy_file_range(in, NULL, out, NULL, SSIZE_MAX & ~4095, 0);
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	if (n == 0)
+		return 0;
+	/* Between file systems, or to a pipe: what was not copied yet is after in's position. */
+	if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS && errno != EBADF)
+		return -errno;
+	buf = xcalloc(1, COPY_BYTES);
+	while (r == 0 && (n = fd_read_full(in, buf, COPY_BYTES)) > 0)
+		r = fd_write_full(out, buf, (size_t)n);
+	return r < 0 ? r : (int)n;
 }
 
 int fd_set_nonblock(int fd, bool on)

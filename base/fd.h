@@ -14,6 +14,8 @@ ssize_t fd_read_full(int fd, void *buf, size_t n);
 ssize_t fd_pread_full(int fd, void *buf, size_t n, off_t off);
 /* Writes all n bytes; 0 or -errno. Retries EINTR. */
 int fd_write_full(int fd, const void *buf, size_t n);
+/* Copies from in's position to out's, to the end of in: by the kernel where it can, else through a buffer. 0 or -errno. */
+int fd_copy(int in, int out);
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
 

@@ -26,23 +26,16 @@ static int copy_file(const char *from, const char *to, struct err *err)
 {
 	cleanup_close int in = open(from, O_RDONLY | O_CLOEXEC);
 	cleanup_close int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	struct stat st;
-	off_t left;
+	int r;
 
-	if (in < 0 || fstat(in, &st) < 0)
+	if (in < 0)
 		return err_set(err, errno, "cannot open '%s'", from);
 	if (out < 0)
 		return err_set(err, errno, "cannot make '%s'", to);
-	for (left = st.st_size; left > 0;) {
-		ssize_t n = copy_file_range(in, NULL, out, NULL, (size_t)left, 0);
-
-		if (n < 0)
-			return err_set(err, errno, "cannot copy '%s' to '%s'", from, to);
-		if (n == 0)
-			return err_say(err, EIO, "'%s' became shorter while it was copied; try again", from);
-		left -= n;
-	}
-	return fsync(out) < 0 ? err_set(err, errno, "cannot copy '%s' to '%s'", from, to) : 0;
+	r = fd_copy(in, out);
+	if (r == 0 && fsync(out) < 0)
+		r = -errno;
+	return r < 0 ? err_set(err, -r, "cannot copy '%s' to '%s'", from, to) : 0;
 }
 
 static int fill(const struct kernel_source *k, const char *dir, struct err *err)
