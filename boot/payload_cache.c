@@ -6,15 +6,16 @@
  *
  *   vmlinux-<SHA-256 of the payload>: the ELF file, then a struct trailer. It appears whole, by
  *      rename.
+ *
  *   stamp-<device>-<inode>: one struct stamp. It says "the kernel file that looked like this has
  *      that payload, and the cached file that looked like that has been found good".
  *
  * Start-up with a stamp costs two small reads: nothing is hashed, so a start reads the kernel
  * exactly once, straight into guest memory. Whatever changes a file changes its ctime, and then
  * both hashes are done again. A file changed within the clock's granularity of being stamped
- * would go unseen, so a kernel file younger than a second gets no stamp. Nothing here is trusted
- * beyond what the directory's owner could do anyway; the checks are against torn writes, full
- * disks and foreign files, and each ends in making the entry again.
+ * would go unseen, so a kernel file that has just been written gets no stamp yet. Nothing here
+ * is trusted beyond what the directory's owner could do anyway; the checks are against torn
+ * writes, full disks and foreign files, and each ends in making the entry again.
  */
 #include "boot/payload_cache.h"
 
@@ -164,6 +165,20 @@ static bool stamp_read(const char *dir, const struct payload *p, const struct fi
 	       ret_s->len == p->len;
 }
 
+/*
+ * A change after we have looked must give another ctime. The kernel's clock for it ticks every 1
+ * to 10 ms; a file system that stores whole seconds only is seen by its zeros.
+ */
+static bool old_enough(const struct file_id *kernel)
+{
+	int64_t min_ns = kernel->ctime_ns ? 100000000 : 2000000000;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (now.tv_sec - kernel->ctime_s) * 1000000000 + now.tv_nsec - kernel->ctime_ns >
+	       min_ns;
+}
+
 static void stamp_write(const char *dir, const struct payload *p, const struct file_id *kernel,
 			const struct file_id *cached, const uint8_t *payload_sha)
 {
@@ -175,7 +190,7 @@ static void stamp_write(const char *dir, const struct payload *p, const struct f
 	cleanup_free char *path = stamp_path(dir, kernel);
 	struct err err;
 
-	if (kernel->ctime_s >= time(NULL) - 1)
+	if (!old_enough(kernel))
 		return;
 	memcpy(s.payload_sha, payload_sha, sizeof(s.payload_sha));
 	sha256(&s, offsetof(struct stamp, sha), s.sha);

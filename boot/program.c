@@ -75,8 +75,7 @@ static bool vaddr_off(const Elf64_Phdr *ph, unsigned num, uint64_t vaddr, uint64
 		if (ph[i].p_type != PT_LOAD || vaddr < ph[i].p_vaddr ||
 		    vaddr - ph[i].p_vaddr >= ph[i].p_filesz)
 			continue;
-		*ret_off = ph[i].p_offset + (vaddr - ph[i].p_vaddr);
-		return true;
+		return !__builtin_add_overflow(ph[i].p_offset, vaddr - ph[i].p_vaddr, ret_off);
 	}
 	return false;
 }
