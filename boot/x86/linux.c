@@ -249,10 +249,9 @@ static int load_initrds(const struct boot_request *req, const struct kernel *k,
 	if (!p)
 		return err_say(
 			err, ENOMEM,
-			"the initrd of %llu MiB does not fit beside the kernel, which ends at "
-			"%llu MiB of the VM's first %llu MiB; give the VM more memory or a smaller "
-			"initrd",
-			MIB(total), MIB(low), MIB(ram_end));
+			"cannot boot kernel '%s': the initrd of %llu MiB does not fit beside it; the "
+			"kernel ends at %llu MiB of the VM's first %llu MiB; give the VM more memory",
+			req->kernel, MIB(total), MIB(low), MIB(ram_end));
 	for (unsigned i = 0; i < req->num_initrds; i++) {
 		uint64_t aligned = align4(done);
 
@@ -286,8 +285,11 @@ int boot_linux(const struct boot_request *req, struct boot_entry *ret_entry, str
 	r = load_kernel(req, &k, err);
 	if (r == 0)
 		r = load_initrds(req, &k, &layout, err);
-	if (r == 0)
+	if (r == 0) {
 		r = params_write(req, k.is_bzimage ? &k.bz.hdr : NULL, &layout, err);
+		if (r < 0)
+			err_wrap(err, "cannot boot kernel '%s'", req->kernel);
+	}
 	if (k.fd >= 0)
 		close(k.fd);
 	if (r < 0)

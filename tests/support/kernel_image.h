@@ -26,13 +26,18 @@ struct image {
 #define IMAGE_INIT_SIZE   0x600000u
 #define IMAGE_PAYLOAD_OFF 0x400u /* of a bzImage's payload in its file */
 
-/* An ELF kernel of two PT_LOADs (text; data with bss) and a PT_NOTE; byte i of the text is image_byte(i). */
+/*
+ * An ELF kernel of two PT_LOADs (text; data with bss) and a PT_NOTE; byte i of the text is
+ * image_byte(i).
+ */
 struct image image_elf(void);
 uint8_t image_byte(size_t i);
 /* ELF program header number n, to be spoilt. */
 void *image_phdr(struct image *elf, unsigned n);
 
-/* A bzImage around any content. A compression that has no decompressor gets only its magic number. */
+/*
+ * A bzImage around any content. A compression that has no decompressor gets only its magic number.
+ */
 struct image image_bzimage(const struct image *content, enum compression c);
 /* As the kernel's build compresses: with the length behind it, xz with the x86 filter. */
 struct image image_compress(const struct image *content, enum compression c);

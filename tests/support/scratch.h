@@ -5,7 +5,10 @@
 
 #include <stddef.h>
 
-/* A new, empty directory; the path is the caller's, until scratch_remove() deletes both with all content. */
+/*
+ * A new, empty directory; the path is the caller's, until scratch_remove() deletes both with all
+ * content.
+ */
 char *scratch_new(void);
 void scratch_remove(char *dir);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* boot/acpi.c: checksums and fields of each table, and what iasl makes of the DSDT (ACPI 6.5 §5.2). */
+/* boot/acpi.c: tables' checksums and fields, iasl's reading of the DSDT (ACPI 6.5 §5.2). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

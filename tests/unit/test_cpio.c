@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* boot/cpio.c: archives are taken apart again, byte by byte (Linux early-userspace/buffer-format.rst). */
+/* boot/cpio.c: archives are taken apart again (Linux early-userspace/buffer-format.rst). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -335,7 +335,7 @@ static void initrd_that_just_fits(void **state)
 	assert_loaded(w);
 	assert_int_equal(truncate(a, room + 1), 0);
 	assert_int_equal(load_compressed(w, COMPRESSION_GZIP), -ENOMEM);
-	assert_non_null(strstr(w->err.text, "does not fit beside the kernel"));
+	assert_non_null(strstr(w->err.text, "does not fit beside it"));
 	free(a);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* boot/modules.c: a made-up lib/modules tree with every form of dependency (modules.dep(5), depmod.d(5)). */
+/* boot/modules.c: a lib/modules tree with every form of dependency (modules.dep(5)). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -64,7 +64,9 @@ static void map_around_the_hole(void **state)
 	check_map(&mem, machine, 2, want, 6);
 }
 
-/* Neighbours of a type are one range, the stronger claim wins, RAM around a reserved part is kept. */
+/*
+ * Neighbours of a type are one range, the stronger claim wins, RAM around a reserved part is kept.
+ */
 static void map_of_odd_requests(void **state)
 {
 	struct guest_mem mem = {.region = {{0, MIB(64), NULL}, {MIB(64), MIB(64), NULL}}, .num = 2};

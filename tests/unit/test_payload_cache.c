@@ -56,7 +56,9 @@ static char *write_kernel(const char *name, enum compression c)
 	return path;
 }
 
-/* How a result came to be: a memfd has just been decompressed, a named file comes from the cache. */
+/*
+ * How a result came to be: a memfd has just been decompressed, a named file comes from the cache.
+ */
 enum source { FRESH, CACHED };
 
 static enum source open_kernel(const char *path, const char *cache_dir)
