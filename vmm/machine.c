@@ -23,7 +23,8 @@
  * quiet           warnings and worse go to the console; each line costs exits. The kernel's log has them all.
  * console=hvc0    the virtio console. First of all: it is where /dev/console leads.
  * panic=-1        a panic resets at once. The reset and the words "Kernel panic" in the log make it a crash.
- * pci=noearly     no scan of bus 0 by ports 0xcf8/0xcfc, which are not there.
+ * pci=noearly     no scan of bus 0 by ports 0xcf8/0xcfc, which are not there. (Without them the kernel says "PCI: Fatal: No
+ *                 config space access function found", and a moment later finds the memory-mapped access in MCFG.)
  * 8250.nr_uarts=0 no probing of four serial ports; only unless the user's part speaks of ttyS.
  * earlycon=       what is printed before the virtio console is up goes out by the serial port.
  */
@@ -245,6 +246,8 @@ static int machine_build_core(struct machine *m, struct err *err)
 		r = vm_memory_init(&m->memory, m->cfg->memory_bytes, err);
 	if (r == 0)
 		r = vm_memory_attach(&m->memory, &m->kvm, err);
+	if (r == 0)
+		vm_memory_prepare(&m->memory);
 	if (r == 0)
 		r = irq_new(&m->kvm, &m->irq, err);
 	if (r == 0)

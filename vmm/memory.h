@@ -29,9 +29,10 @@ void vm_memory_done(struct vm_memory *m);
 gpa_t vm_memory_end(const struct vm_memory *m);
 
 /*
- * Asks the host for 2 MiB pages behind [gpa, gpa + len), which will all be used: one nested page fault instead of 512. Best
- * effort; before the guest runs.
+ * Asks the host for 2 MiB pages behind what any Linux uses before its first process: the bottom of RAM, where the
+ * kernel lies, and the top, where it puts its page descriptors. A nested page fault each instead of 512. Best effort;
+ * before anything is loaded.
  */
-void vm_memory_populate(struct vm_memory *m, gpa_t gpa, uint64_t len);
+void vm_memory_prepare(struct vm_memory *m);
 
 #endif
