@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "guest/agent.h"
-#include "guest/cmdline.h"
+#include "guest/options.h"
 #include "guest/etc.h"
 #include "guest/init.h"
 #include "guest/modules.h"
@@ -263,7 +263,8 @@ int main(int argc, char **argv)
 	static struct guest_options options;
 	struct notify notify = {.fd = -1};
 	struct agent_config cfg = {
-		.session = {.etc = "/etc", .run = "/run", .default_user = options.user},
+		.session = {.etc = "/etc", .run = "/run", .default_user = options.user,
+			    .grace_ms = SESSION_GRACE_MS},
 		.pid1 = true,
 		.argv0 = argv[0],
 	};

@@ -10,7 +10,7 @@
  * prints should not be cut off. Therefore: what was in the pipes when the command exited is sent in any case, however slow the
  * host reads; after that output is awaited until it pauses for QUIET_MS, or LINGER_MS are over.
  *
- * When the host goes away first, the command gets SIGHUP as from a terminal that was closed, and SIGKILL after GRACE_MS.
+ * When the host goes away first, the command gets SIGHUP as from a terminal that was closed, and SIGKILL after grace_ms.
  */
 #include "guest/session.h"
 
@@ -31,7 +31,6 @@
 
 #define QUIET_MS  200
 #define LINGER_MS 2000
-#define GRACE_MS  5000
 #define CLOSE_MS  5000
 
 /* Room that is kept for the frames that answer one frame of the host. */
@@ -89,7 +88,7 @@ static void hang_up(struct session *s)
 			(void)kill(-s->command, SIGHUP);
 			(void)kill(-s->command, SIGCONT);
 		}
-		s->kill_at = loop_now_ms() + GRACE_MS;
+		s->kill_at = loop_now_ms() + s->cfg->grace_ms;
 		s->state = SESSION_HANGUP;
 	} else if (s->state != SESSION_HANGUP) {
 		s->state = SESSION_OVER;
@@ -97,8 +96,8 @@ static void hang_up(struct session *s)
 	if (s->tty >= 0)
 		close(s->tty);
 	s->tty = -1;
-	for (unsigned i = 0; i <= PROTO_TTY; i++)
-		stream_close(&s->stream[i]);
+	stream_close(&s->stream[PROTO_STDIN]);
+	stream_close(&s->stream[PROTO_TTY]);
 }
 
 static void start_install(struct session *s, const struct request *req)
@@ -270,6 +269,17 @@ static void handle_input(struct session *s)
 	}
 }
 
+/* After a hang-up output is still read: SIGPIPE must not be faster than the command's handler of SIGHUP. */
+static void drop_output(struct stream *st)
+{
+	uint8_t drop[4096];
+
+	if (!st->gives)
+		return;
+	st->tx_left = PROTO_WINDOW;
+	(void)stream_read(st, drop, sizeof(drop));
+}
+
 /* Reads a stream of the command into a DATA frame, or notes its end. */
 static void pump_output(struct session *s, enum proto_stream id)
 {
@@ -425,7 +435,8 @@ static void prepare_poll(const struct session *s, struct pollfd p[POLL_NUM])
 		const struct stream *st = &s->stream[i];
 		short events = stream_wants_write(st) ? POLLOUT : 0;
 
-		if (stream_wants_read(st) && space >= PROTO_HEADER_LEN + MIN_READ + REPLY_ROOM)
+		if (s->state == SESSION_HANGUP ? st->gives
+					       : stream_wants_read(st) && space >= PROTO_HEADER_LEN + MIN_READ + REPLY_ROOM)
 			events |= POLLIN;
 		/* Without interest the descriptor is left out: its POLLHUP would be reported for ever. */
 		p[POLL_STREAMS + i] = (struct pollfd){.fd = events ? st->fd : -1, .events = events};
@@ -447,7 +458,9 @@ static void session_step(struct session *s)
 	for (unsigned i = 0; i <= PROTO_TTY; i++) {
 		if (p[POLL_STREAMS + i].revents & ~POLLIN)
 			stream_flush(&s->stream[i]);
-		if (p[POLL_STREAMS + i].revents & ~POLLOUT)
+		if (p[POLL_STREAMS + i].revents & ~POLLOUT && s->state == SESSION_HANGUP)
+			drop_output(&s->stream[i]);
+		else if (p[POLL_STREAMS + i].revents & ~POLLOUT)
 			pump_output(s, i);
 	}
 	if (s->state == SESSION_EXITED)

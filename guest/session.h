@@ -12,8 +12,11 @@ struct session_config {
 	const char *default_user; /* for requests without USER */
 	const char *install_disk; /* block device that INSTALL fills; NULL: INSTALL is refused */
 	bool systemd;		  /* it makes the runtime directories */
+	int grace_ms;		  /* from SIGHUP to SIGKILL for the command of a host that has gone */
 	pid_t agent;		  /* gets SIGRTMIN+4 or +5 for SHUTDOWN 0 or 1; 0: SHUTDOWN is refused */
 };
+
+#define SESSION_GRACE_MS 5000 /* what grace_ms should be: an editor saves its buffers in it */
 
 /*
  * Serves conn (taken over) to its end. Runs in a process of its own with one thread and no other children, becomes the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parses the lvm.KEY=value words of the kernel's command line, quoted as Linux lib/cmdline.c takes them. */
-#include "guest/cmdline.h"
+#include "guest/options.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the host tells lvm-guest on the kernel's command line: lvm.KEY=value (Linux admin-guide/kernel-parameters.rst). */
-#ifndef LVM_GUEST_CMDLINE_H
-#define LVM_GUEST_CMDLINE_H
+#ifndef LVM_GUEST_OPTIONS_H
+#define LVM_GUEST_OPTIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>
