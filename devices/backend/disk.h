@@ -14,9 +14,9 @@
 enum disk_op {
 	DISK_READ,
 	DISK_WRITE,
-	DISK_FLUSH,	   /* what was completed before the submit is on stable storage when this completes */
-	DISK_DISCARD,	   /* contents become undefined, space may be freed */
-	DISK_WRITE_ZEROES, /* contents become zero, space stays allocated */
+	DISK_FLUSH,   /* what was completed before the submit is on stable storage when this is */
+	DISK_DISCARD, /* contents become undefined, space may be freed */
+	DISK_WRITE_ZEROES,       /* contents become zero, space stays allocated */
 	DISK_WRITE_ZEROES_UNMAP, /* contents become zero, space may be freed */
 };
 
@@ -26,9 +26,9 @@ struct disk_req {
 	uint64_t offset, len; /* bytes, inside the capacity; not for FLUSH */
 	struct iobuf data;    /* READ and WRITE: len bytes in it, its iovecs borrowed until done */
 	/*
-	 * On the disk's loop, never from inside submit() or commit(). result: 0 or -errno. Requests complete in any
-	 * order. After an error the contents of the range are undefined. r is the front's again, which may submit and
-	 * commit here, but not drain.
+	 * On the disk's loop, never from inside submit() or commit(). result: 0 or -errno. Requests
+	 * complete in any order. After an error the contents of the range are undefined. r is the
+	 * front's again, which may submit and commit here, but not drain.
 	 */
 	void (*done)(struct disk_req *r, int result);
 	void *backend_private[4];
@@ -36,7 +36,7 @@ struct disk_req {
 
 struct disk {
 	const struct disk_ops *ops;
-	uint64_t capacity;   /* bytes, a multiple of 512 */
+	uint64_t capacity; /* bytes, a multiple of 512 */
 	bool read_only;
 	uint32_t block_size; /* bytes: granularity for discard and the physical block */
 };
@@ -48,11 +48,15 @@ struct disk_ops {
 	/* Requests submitted may be batched; called once when the front has no more for now. */
 	void (*commit)(struct disk *d);
 	/*
-	 * Returns when every request submitted has completed (its done() called), those submitted by done() too. For
-	 * a reset: what has not begun, or would take several steps, may complete with -ECANCELED.
+	 * Returns when every request submitted has completed (its done() called), those submitted
+	 * by done() too. For a reset: what has not begun, or would take several steps, may complete
+	 * with -ECANCELED.
 	 */
 	void (*drain)(struct disk *d);
-	/* Looks at the file's size again; updates capacity. 0, or -errno and the capacity is as it was. */
+	/*
+	 * Looks at the file's size again; updates capacity. 0, or -errno and the capacity is as it
+	 * was.
+	 */
 	int (*refresh)(struct disk *d);
 	/* Drained before. */
 	void (*free)(struct disk *d);
@@ -64,12 +68,13 @@ struct disk_options {
 };
 
 /*
- * A raw image: the file's bytes are the disk's. Takes an exclusive lock (a shared one when read-only) on the file
- * and refuses what is no regular file or block device, is empty, no multiple of 512 bytes, or in use by another VM;
- * waits up to half a second for the lock. After a flush that failed every later one fails too: what the kernel could
- * not write it forgets, and no flush can vouch for it any more.
+ * A raw image: the file's bytes are the disk's. Takes an exclusive lock (a shared one when
+ * read-only) on the file and refuses what is no regular file or block device, is empty, no multiple
+ * of 512 bytes, or in use by another VM; waits up to half a second for the lock. After a flush that
+ * failed every later one fails too: what the kernel could not write it forgets, and no flush can
+ * vouch for it any more.
  */
-int disk_raw_open(struct loop *loop, const char *path, const struct disk_options *opt, struct disk **ret_disk,
-		  struct err *err);
+int disk_raw_open(struct loop *loop, const char *path, const struct disk_options *opt,
+		  struct disk **ret_disk, struct err *err);
 
 #endif

@@ -28,7 +28,10 @@ struct disk_io {
 	const struct iovec *iov; /* borrowed until done */
 	uint64_t offset;
 	uint64_t len; /* FALLOCATE */
-	/* What the system call returned, or -errno; it may well be -EINTR, -EAGAIN or a short count. */
+	/*
+	 * What the system call returned, or -errno; it may well be -EINTR, -EAGAIN or a short
+	 * count.
+	 */
 	void (*done)(struct disk_io *io, int64_t result);
 	/* The engine's. */
 	struct list node;
@@ -45,7 +48,10 @@ struct disk_engine_ops {
 	/* Takes io; it may not start before commit(). */
 	void (*submit)(struct disk_engine *e, struct disk_io *io);
 	void (*commit)(struct disk_engine *e);
-	/* Commits, and blocks until something that was submitted is done (calling done()). Only while something is. */
+	/*
+	 * Commits, and blocks until something that was submitted is done (calling done()). Only
+	 * while something is.
+	 */
 	void (*wait)(struct disk_engine *e);
 	/* Nothing is in flight. */
 	void (*free)(struct disk_engine *e);

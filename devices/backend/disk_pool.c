@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Disk I/O by a few threads that make the blocking system calls, for hosts without io_uring. */
 /*
- * commit() moves what was submitted to `queue`, from which the threads take; they put what is done on `finished`
- * and signal an eventfd, on which the loop calls done(). `lock` covers both lists; a disk_io belongs to
- * whoever took it off a list.
+ * commit() moves what was submitted to `queue`, from which the threads take; they put what is done
+ * on `finished` and signal an eventfd, on which the loop calls done(). `lock` covers both lists; a
+ * disk_io belongs to whoever took it off a list.
  */
 #include <assert.h>
 #include <errno.h>
@@ -28,9 +28,8 @@ struct disk_pool {
 	struct loop_fd event;
 	/* The loop's alone. */
 	struct list pending; /* submitted, not committed */
-	struct list
-		fetched; /* finished, done() not called yet: a member so that done() may wait for the others */
-	unsigned in_flight; /* submitted, done() not called yet */
+	struct list fetched; /* finished, done() not called yet; not a local, for done() may wait */
+	unsigned in_flight;  /* submitted, done() not called yet */
 
 	pthread_mutex_t lock;
 	pthread_cond_t has_work, has_finished;

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A raw disk image: requests become reads, writes and fallocates of one file or block device. */
 /*
- * A READ, WRITE, DISCARD or WRITE_ZEROES takes a slot, which carries it through as many system calls as it needs:
- * the rest of a short read or write, more iovecs than one call takes, zeroes written by hand where the file system
- * cannot punch or zero a range. Without a free slot it waits its turn. Several run at once and complete in any
- * order; a front that cares about order waits for done().
+ * A READ, WRITE, DISCARD or WRITE_ZEROES takes a slot, which carries it through as many system
+ * calls as it needs: the rest of a short read or write, more iovecs than one call takes, zeroes
+ * written by hand where the file system cannot punch or zero a range. Without a free slot it waits
+ * its turn. Several run at once and complete in any order; a front that cares about order waits for
+ * done().
  *
- * Flushes take no slot. One fdatasync() is in flight at a time, and every flush submitted while it runs is served by the
- * next one, never by the one running: that may have passed over writes which completed after it began. So each
- * flush's fdatasync() starts after all writes completed before its submission, which is the promise.
- * One at a time is also for errors: the kernel reports a failed write-back to one fdatasync() only, and marks the
- * pages clean. With two at once one of them could succeed past lost data. For the same reason an error sticks.
+ * Flushes take no slot. One fdatasync() is in flight at a time, and every flush submitted while it
+ * runs is served by the next one, never by the one running: that may have passed over writes which
+ * completed after it began. So each flush's fdatasync() starts after all writes completed before
+ * its submission, which is the promise. One at a time is also for errors: the kernel reports a
+ * failed write-back to one fdatasync() only, and marks the pages clean. With two at once one of
+ * them could succeed past lost data. For the same reason an error sticks.
  *
- * The lock is of the open file description (fcntl(2), F_OFD_SETLK): requests in flight keep that alive, so even after
- * kill -9 a successor cannot have the file before the last write of its predecessor has ended.
+ * The lock is of the open file description (fcntl(2), F_OFD_SETLK): requests in flight keep that
+ * alive, so even after kill -9 a successor cannot have the file before the last write of its
+ * predecessor has ended.
  */
 #include <assert.h>
 #include <errno.h>
@@ -161,7 +164,9 @@ static void raw_end(struct raw_slot *slot, int result)
 	raw_done(raw, r, result);
 }
 
-/* Whether the same system call is worth another try: the kernel was interrupted or short of memory. */
+/*
+ * Whether the same system call is worth another try: the kernel was interrupted or short of memory.
+ */
 static bool raw_is_transient(int64_t result, unsigned *retries)
 {
 	if (result != -EINTR && result != -EAGAIN && result != -ECANCELED)
@@ -176,7 +181,9 @@ static bool raw_tries_again(struct raw_slot *slot, int64_t result)
 
 /* ---- READ and WRITE */
 
-/* The request's own iovecs where they say exactly what is left; otherwise a copy of as many as fit. */
+/*
+ * The request's own iovecs where they say exactly what is left; otherwise a copy of as many as fit.
+ */
 static void raw_set_iov(struct raw_slot *slot)
 {
 	const struct iobuf *left = &slot->left;
@@ -218,7 +225,9 @@ static void raw_transferred(struct disk_io *io, int64_t result)
 			raw_end(slot, (int)result);
 		return;
 	}
-	/* End of file inside the disk: somebody truncated it. Zeroes instead would hide the loss. */
+	/*
+	 * End of file inside the disk: somebody truncated it. Zeroes instead would hide the loss.
+	 */
 	if (result == 0) {
 		raw_end(slot, slot->req->op == DISK_READ ? -ENODATA : -EIO);
 		return;
@@ -372,7 +381,7 @@ static void raw_flushed(struct disk_io *io, int64_t result)
 	if (result < 0 && !raw->flush_error) {
 		raw->flush_error = (int)result;
 		log_error(
-			"disk '%s': cannot flush: %s; data may be lost, and the guest is told so from now on",
+			"disk '%s': cannot flush: %s; data may be lost; every flush fails from now on",
 			raw->path, strerror(-raw->flush_error));
 	}
 	list_init(&served);
@@ -539,7 +548,10 @@ static int raw_lock(int fd, const char *path, bool read_only, struct err *err)
 
 static int raw_open_file(const char *path, bool read_only, int *ret_fd, struct err *err)
 {
-	/* O_NONBLOCK: a fifo or a device without medium must not hold us up before fstat() tells what it is. */
+	/*
+	 * O_NONBLOCK: a fifo or a device without medium must not hold us up before fstat() tells
+	 * what it is.
+	 */
 	int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	cleanup_close int fd = -1;
 	struct stat st;
@@ -584,7 +596,7 @@ static int raw_check_size(struct raw *raw, struct err *err)
 	if (size % SECTOR || size > INT64_MAX)
 		return err_say(
 			err, EINVAL,
-			"disk '%s' is %llu bytes long, which is no multiple of %d: it is truncated, or "
+			"disk '%s' is %llu bytes long, no multiple of %d: it is truncated, or "
 			"not a raw disk image",
 			raw->path, (unsigned long long)size, SECTOR);
 	return 0;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Disk I/O by io_uring (io_uring(7), Linux 5.6 or newer), straight from and to the caller's memory. */
+/* Disk I/O by io_uring (io_uring(7), Linux 5.6), straight from and to the caller's memory. */
 /*
- * What is submitted waits in `backlog` until commit() moves it to the submission ring and tells the kernel, once a
- * batch. Should the kernel be short of memory just then, the rest stays where it is and a timer tries again.
+ * What is submitted waits in `backlog` until commit() moves it to the submission ring and tells the
+ * kernel, once a batch. Should the kernel be short of memory just then, the rest stays where it is
+ * and a timer tries again.
  *
- * The completion ring cannot overflow: it has room for DISK_ENGINE_DEPTH. The kernel signals an eventfd for each
- * completion, which the loop watches. The ring is set up without IORING_SETUP_SINGLE_ISSUER or DEFER_TASKRUN,
- * because a vCPU thread that entered the loop (a device reset) must be able to wait for what the loop's thread began.
+ * The completion ring cannot overflow: it has room for DISK_ENGINE_DEPTH. The kernel signals an
+ * eventfd for each completion, which the loop watches. The ring is set up without
+ * IORING_SETUP_SINGLE_ISSUER or DEFER_TASKRUN, because a vCPU thread that entered the loop (a
+ * device reset) must be able to wait for what the loop's thread began.
  */
 #include <assert.h>
 #include <errno.h>
@@ -133,7 +135,10 @@ static void uring_wait(struct disk_engine *e)
 	struct io_uring_cqe *cqe;
 
 	uring_commit(e);
-	/* With requests the kernel would not take, wait a little instead of for a completion that cannot come. */
+	/*
+	 * With requests the kernel would not take, wait a little instead of for a completion that
+	 * cannot come.
+	 */
 	if (io_uring_sq_ready(&u->ring))
 		(void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	else if (u->in_ring)

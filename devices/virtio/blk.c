@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The block device (virtio 1.2 §5.2) in front of any struct disk. */
 /*
- * A request is a chain: a 16-byte header and what is written come from `rd`, what is read and, as the very last byte,
- * the status go to `wr`. Nothing here depends on how the driver cut it into buffers (§2.7.4.1).
+ * A request is a chain: a 16-byte header and what is written come from `rd`, what is read and, as
+ * the very last byte, the status go to `wr`. Nothing here depends on how the driver cut it into
+ * buffers (§2.7.4.1).
  *
- * When is a write on stable storage (§5.2.6.2)? After a FLUSH that was sent once the write had completed; or by itself
- * where the driver did not negotiate FLUSH, or has turned the write-back cache off (CONFIG_WCE). Then the
- * write's own flush follows it, and only when that is done does the driver hear of either.
+ * When is a write on stable storage (§5.2.6.2)? After a FLUSH that was sent once the write had
+ * completed; or by itself where the driver did not negotiate FLUSH, or has turned the write-back
+ * cache off (CONFIG_WCE). Then the write's own flush follows it, and only when that is done does
+ * the driver hear of either.
  *
- * The header and the ranges of DISCARD and WRITE_ZEROES are copied once, and the copies are checked and used. The
- * number of requests in flight is bounded by the queue, their size by size_max and seg_max, the ranges by
- * max_discard_seg: nothing is allocated for a request.
+ * The header and the ranges of DISCARD and WRITE_ZEROES are copied once, and the copies are checked
+ * and used. The number of requests in flight is bounded by the queue, their size by size_max and
+ * seg_max, the ranges by max_discard_seg: nothing is allocated for a request.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -97,8 +99,9 @@ static void blk_cache_flushed(struct disk_req *io, int result)
 }
 
 /*
- * From now on the driver sends no FLUSH, not even for writes that completed before: flush those without being asked.
- * With one such flush in flight already, the next write's own covers what that may miss.
+ * From now on the driver sends no FLUSH, not even for writes that completed before: flush those
+ * without being asked. With one such flush in flight already, the next write's own covers what that
+ * may miss.
  */
 static void blk_flush_cache(struct blk *b)
 {
@@ -135,8 +138,9 @@ static bool blk_is_writethrough(const struct blk *b)
 /* ---- completion */
 
 /*
- * Answers with a status. prefix: how many bytes of data, from its beginning, have been written; used.len must not
- * claim more than is written without a gap (§2.7.8.2), and the status is behind the data.
+ * Answers with a status. prefix: how many bytes of data, from its beginning, have been written;
+ * used.len must not claim more than is written without a gap (§2.7.8.2), and the status is behind
+ * the data.
  */
 static void blk_answer(struct blk_req *req, uint8_t status, size_t prefix)
 {
@@ -337,7 +341,10 @@ static void blk_kick(struct virtio_dev *d, unsigned q)
 	struct blk *b = to_blk(d);
 	struct vchain *c = NULL;
 
-	/* A driver that refills the queue as fast as we answer must not keep the loop from the other devices. */
+	/*
+	 * A driver that refills the queue as fast as we answer must not keep the loop from the
+	 * other devices.
+	 */
 	for (unsigned i = 0; i < BLK_QUEUE_SIZE; i++) {
 		c = vqueue_pop(d->vq[q]);
 		if (!c)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The console (virtio 1.2 §5.3), one port: what the guest prints goes to a log. */
 /*
- * The guest's driver spins until its output is taken, so it is always taken at once; and the guest decides how much
- * it prints, so not all of it is kept:
- * - more than the host takes just now (a full disk, a stopped terminal) is dropped, never waited for;
+ * The guest's driver spins until its output is taken, so it is always taken at once; and the guest
+ * decides how much it prints, so not all of it is kept:
+ * - more than the host takes just now (a full disk, a stopped terminal) is dropped, never waited
+ *   for;
  * - so is what comes faster than CONSOLE_RATE, after a burst as long as any boot;
  * - a log file that has grown by CONSOLE_FILE_MAX starts over with its last CONSOLE_TAIL bytes.
- * The log says so where it happened. There is no input: the driver's receive buffers stay where they are.
+ * The log says so where it happened. There is no input: the driver's receive buffers stay where
+ * they are.
  */
 #include <errno.h>
 #include <linux/virtio_console.h>
@@ -24,7 +26,7 @@
 #define CONSOLE_TX          1 /* transmitq, §5.3.2; 0 is the receiveq */
 #define CONSOLE_KICK_CHAINS 64
 #define CONSOLE_CHAIN_MAX   (64 * 1024)
-#define CONSOLE_CHUNK       512 /* what a terminal or pipe takes without blocking once poll() says so */
+#define CONSOLE_CHUNK       512 /* what a terminal or pipe takes at once if poll() says so */
 #define CONSOLE_RATE        (256 * 1024) /* bytes a second */
 #define CONSOLE_FILE_MAX    (2 * 1024 * 1024)
 #define CONSOLE_BURST       (CONSOLE_FILE_MAX - 64 * 1024)
@@ -39,8 +41,7 @@ struct console {
 	off_t file_len;   /* what we added; others may have added more */
 	uint64_t dropped;
 	int64_t tokens, tokens_at_ms;
-	uint64_t
-		tail_end; /* bytes ever written; the last CONSOLE_TAIL of them are in tail[], as a ring */
+	uint64_t tail_end; /* bytes ever written; the last of them are in tail[], as a ring */
 	char tail[CONSOLE_TAIL];
 };
 
@@ -79,7 +80,10 @@ static void console_keep_tail(struct console *c, const char *buf, size_t n)
 		c->tail[c->tail_end++ % CONSOLE_TAIL] = buf[i];
 }
 
-/* Begins the file anew with the tail. Where it cannot be truncated it goes on growing: then it is no plain log. */
+/*
+ * Begins the file anew with the tail. Where it cannot be truncated it goes on growing: then it is
+ * no plain log.
+ */
 static void console_restart_file(struct console *c)
 {
 	static const char note[] = "[lvm: the log was full, earlier output is gone]\n";

@@ -70,8 +70,8 @@ static struct virtio_blk_outhdr header(uint32_t type, uint64_t sector)
 }
 
 /*
- * One request as drivers usually frame it. wr has wr_len bytes for data and one more for the status, which is
- * returned; *ret_written is used.len.
+ * One request as drivers usually frame it. wr has wr_len bytes for data and one more for the
+ * status, which is returned; *ret_written is used.len.
  */
 static int request(struct fixture *f, uint32_t type, uint64_t sector, const void *rd,
 		   uint32_t rd_len, void *wr, uint32_t wr_len, uint32_t *ret_written)
@@ -216,7 +216,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(do_read(f, SECTORS, back, 0), VIRTIO_BLK_S_OK);
 }
 
-/* Cuts a readable and a writable area into pieces of the given size: header, data and status anyhow. */
+/* Cuts a readable and a writable area into pieces of the given size, whatever is in them. */
 static unsigned cut(struct fake_seg *seg, gpa_t rd, uint32_t rd_len, gpa_t wr, uint32_t wr_len,
 		    uint32_t piece)
 {

@@ -199,7 +199,10 @@ static void test_huge_chain(void **state)
 	assert_true(st.st_size <= 65536);
 }
 
-/* The file is begun anew when it is full, with what came last, and without what was in it before us. */
+/*
+ * The file is begun anew when it is full, with what came last, and without what was in it before
+ * us.
+ */
 static void test_file_starts_over(void **state)
 {
 	static char line[65536];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The block device against a guest that is mostly right: requests, rings, resets, configuration (virtio 1.2 §5.2). */
+/* The block device against a guest that is mostly right (virtio 1.2 §5.2). */
 /*
- * The input is a list of steps. Requests are framed anyhow and wrong in one place now and then; whole rings are
- * scribbled over only rarely. Checked are what the device asks of its disk (fake_disk.c does that), that a chain comes
- * back once with a length that fits it, and in the end that all have come back or the device asks for a reset.
+ * The input is a list of steps. Requests are framed anyhow and wrong in one place now and then;
+ * whole rings are scribbled over only rarely. Checked are what the device asks of its disk
+ * (fake_disk.c does that), that a chain comes back once with a length that fits it, and in the end
+ * that all have come back or the device asks for a reset.
  */
 #include <linux/virtio_blk.h>
 #include <string.h>

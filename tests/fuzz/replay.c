@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs every file of a corpus directory through a fuzz target: what libFuzzer found stays tested in every build. */
+/* Runs every file of a corpus directory through a fuzz target: for builds without libFuzzer. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A disk in memory that writes down what is asked of it, and answers when and how the test wants. */
+/* A disk in memory that notes what is asked of it, and answers when and how the test wants. */
 #ifndef LVM_TESTS_SUPPORT_FAKE_DISK_H
 #define LVM_TESTS_SUPPORT_FAKE_DISK_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices/backend/disk_raw.c with its real engines: files on two file systems, by io_uring and by threads. */
+/* devices/backend/disk_raw.c and its engines: two file systems, by io_uring and by threads. */
 #include "devices/backend/disk.h"
 
 #include <errno.h>
@@ -201,7 +201,9 @@ static void test_many_requests_in_odd_pieces(void **state)
 		/* More than the backend has slots for, all at once. */
 		for (unsigned i = 0; i < MODEL_REQS; i++) {
 			uint8_t *p = (pass ? back : data) + i * MODEL_AREA;
-			/* A piece that belongs to nobody before and after the request's own part. */
+			/*
+			 * A piece that belongs to nobody before and after the request's own part.
+			 */
 			unsigned n = cut(iov[i], 40, p, MODEL_AREA, i);
 
 			q[i].r = (struct disk_req){.op = pass ? DISK_READ : DISK_WRITE,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices/backend/disk_raw.c step by step: an engine that does what the test says stands in for the kernel. */
+/* devices/backend/disk_raw.c step by step: the test's engine stands in for the kernel. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
