@@ -53,6 +53,7 @@ struct world {
 	bool taken[MAX_SIZE]; /* descriptors that are part of what is out */
 	unsigned next_desc;
 	uint16_t next_avail, last_kick, last_used;
+	uint16_t next_pop; /* position in the available ring */
 	struct vchain *chain[MAX_SIZE];
 	unsigned num_chains;
 };
@@ -260,11 +261,13 @@ static void device_pop(struct world *w)
 		const struct offered *o = &w->offered[c->head];
 
 		check(o->out && o->rd_len == c->rd.len && o->wr_len == c->wr.len);
+		check(c->head == le16toh(avail->ring[w->next_pop % w->cfg.size]));
 	}
 	if (fuzz_flaw(&w->in, 8)) {
 		vqueue_unpop(c);
 		return;
 	}
+	w->next_pop++;
 	w->chain[w->num_chains++] = c;
 }
 
