@@ -321,22 +321,60 @@ int machine_new(const struct vmm_config *cfg, struct machine **ret_m, struct err
 	return 0;
 }
 
-enum vmm_exit machine_run(struct machine *m, struct err *err)
+/* Where sockets will be removed when the machine ends. The strings are the caller's to free. */
+static unsigned machine_socket_dirs(const struct vmm_config *cfg, char *dir[2])
+{
+	const char *const path[] = {cfg->vsock, cfg->control};
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const char *slash = path[i] ? strrchr(path[i], '/') : NULL;
+
+		if (!path[i])
+			continue;
+		dir[n++] = slash ? str_fmt("%.*s", (int)(slash - path[i]) + 1, path[i]) : str_dup(".");
+	}
+	return n;
+}
+
+static int machine_enter_sandbox(struct machine *m, struct err *err)
+{
+	char *dir[2];
+	unsigned n = machine_socket_dirs(m->cfg, dir);
+	int r = sandbox_enter((const char *const *)dir, n, m->cfg->debug, err);
+
+	while (n > 0)
+		free(dir[--n]);
+	return r;
+}
+
+/* To the end of the guest, or until the machine cannot run it. */
+static int machine_loop(struct machine *m, struct err *err)
 {
 	int r = 0;
 
+	if (m->cfg->sandbox)
+		r = machine_enter_sandbox(m, err);
 	for (unsigned i = 0; r == 0 && i < m->cfg->num_vcpus; i++)
 		r = vcpu_start(m->vcpu[i], err);
-	if (r == 0)
-		r = loop_run(m->loop);
+	if (r < 0)
+		return r;
+	r = loop_run(m->loop);
+	return r < 0 ? err_set(err, -r, "the event loop failed") : 0;
+}
+
+enum vmm_exit machine_run(struct machine *m, struct err *err)
+{
+	struct err failure;
+
+	if (machine_loop(m, &failure) < 0)
+		life_end(m, VMM_EXIT_FAILED, "%s", failure.text);
 	for (unsigned i = 0; i < m->cfg->num_vcpus; i++)
 		vcpu_stop(m->vcpu[i]);
 	for (unsigned i = 0; i < m->cfg->num_vcpus; i++) {
 		vcpu_free(m->vcpu[i]);
 		m->vcpu[i] = NULL;
 	}
-	if (r < 0)
-		life_end(m, VMM_EXIT_FAILED, "the event loop failed: %s", strerrordesc_np(-r));
 	life_last_word(m);
 	if (m->control)
 		control_finish(m->control, m->life.exit);

@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/kvm.h>
 #include <linux/landlock.h>
 #include <sched.h>
@@ -113,12 +114,12 @@ static const int plain_calls[] = {
 	SCMP_SYS(getpid), SCMP_SYS(geteuid), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(unlink),
+	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
 };
 
 /* Answered EACCES: libraries ask, and live with a no. clone3 has a fallback (clone, whose flags can be looked at). */
 static const int refused_calls[] = {
-	SCMP_SYS(open), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(readlink),
+	SCMP_SYS(open), SCMP_SYS(statx), SCMP_SYS(readlink),
 	SCMP_SYS(access), SCMP_SYS(faccessat2), SCMP_SYS(getdents64), SCMP_SYS(uname),
 	SCMP_SYS(sysinfo), SCMP_SYS(prlimit64),
 };
@@ -126,6 +127,7 @@ static const int refused_calls[] = {
 /* What is asked of KVM, and of descriptors, while a guest runs and when it ends. */
 static const unsigned long ioctls[] = {
 	KVM_RUN, KVM_GET_REGS, KVM_IRQFD, KVM_IOEVENTFD, KVM_SET_GSI_ROUTING, FIONREAD, FIONBIO,
+	BLKGETSIZE64,
 };
 
 static int allow_by_value(scmp_filter_ctx f, int call, unsigned arg, uint64_t value)
@@ -151,6 +153,9 @@ static int add_checked_calls(scmp_filter_ctx f)
 		r = allow_by_value(f, SCMP_SYS(setsockopt), 1, SOL_SOCKET);
 	if (r == 0)
 		r = allow_by_mask(f, SCMP_SYS(openat), 2, O_PATH, O_PATH);
+	/* How the C library spells fstat(). */
+	if (r == 0)
+		r = allow_by_mask(f, SCMP_SYS(newfstatat), 3, AT_EMPTY_PATH, AT_EMPTY_PATH);
 	if (r == 0)
 		r = allow_by_mask(f, SCMP_SYS(mmap), 2, PROT_EXEC, 0);
 	if (r == 0)
@@ -183,6 +188,9 @@ static int add_calls(scmp_filter_ctx f)
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(openat), 1,
 				     SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, O_PATH, 0));
+	if (r == 0)
+		r = seccomp_rule_add(f, SCMP_ACT_ERRNO(EACCES), SCMP_SYS(newfstatat), 1,
+				     SCMP_CMP64(3, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, 0));
 	/* The C library falls back to clone on this, and only on this, errno. */
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
