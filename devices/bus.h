@@ -8,7 +8,10 @@
 
 struct bus_range;
 
-/* len is 1, 2, 4 or 8 and off + len lies within the range: the bus has checked. data is little-endian. On the loop. */
+/*
+ * len is 1, 2, 4 or 8 and off + len lies within the range: the bus has checked. data is
+ * little-endian. On the loop.
+ */
 struct bus_ops {
 	void (*read)(struct bus_range *r, uint64_t off, void *data, unsigned len);
 	void (*write)(struct bus_range *r, uint64_t off, const void *data, unsigned len);
@@ -29,11 +32,17 @@ struct bus {
 	unsigned num;
 };
 
-/* -EBUSY when it overlaps another range, -EINVAL when empty or wrapping, -ENOSPC when the bus is full. */
+/*
+ * -EBUSY when it overlaps another range, -EINVAL when empty or wrapping, -ENOSPC when the bus is
+ * full.
+ */
 int bus_add(struct bus *bus, struct bus_range *r);
 void bus_remove(struct bus_range *r);
 
-/* Reads of what nobody answers (or a width no bus has) give all ones, writes go nowhere; false then. */
+/*
+ * Reads of what nobody answers (or a width no bus has) give all ones, writes go nowhere; false
+ * then.
+ */
 bool bus_read(struct bus *bus, uint64_t addr, void *data, unsigned len);
 bool bus_write(struct bus *bus, uint64_t addr, const void *data, unsigned len);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Guest physical memory as the devices and the loaders see it: the only way from a guest address to a pointer. */
+/* Guest physical memory: the only way from a guest's address to a pointer. */
 #ifndef LVM_DEVICES_GUEST_MEM_H
 #define LVM_DEVICES_GUEST_MEM_H
 
@@ -17,15 +17,19 @@ struct guest_mem_region {
 	uint8_t *hva; /* borrowed from whoever mapped it */
 };
 
-/* RAM only, sorted by address, not overlapping. Filled once before the guest runs, then constant: any thread. */
+/*
+ * RAM only, sorted by address, not overlapping. Filled once before the guest runs, then constant:
+ * any thread.
+ */
 struct guest_mem {
 	struct guest_mem_region region[GUEST_MEM_MAX_REGIONS];
 	unsigned num;
 };
 
 /*
- * Pointer to len bytes at gpa if the whole range lies in one RAM region, else NULL. len 0 gives NULL. Every
- * byte behind it may change at any time by the guest's doing: copy, then check the copy.
+ * Pointer to len bytes at gpa if the whole range lies in one RAM region, else NULL. len 0 gives
+ * NULL. Every byte behind it may change at any time by the guest's doing: copy, then check the
+ * copy.
  */
 void *guest_mem_ptr(const struct guest_mem *m, gpa_t gpa, uint64_t len);
 

@@ -10,8 +10,8 @@
 #include "devices/guest_mem.h"
 
 /*
- * Implemented by vmm/ over KVM and by tests/support/fake_hw. All calls on the loop (see base/loop.h) or
- * before the guest runs.
+ * Implemented by vmm/ over KVM and by tests/support/fake_hw. All calls on the loop (see
+ * base/loop.h) or before the guest runs.
  */
 struct hw {
 	const struct hw_ops *ops;
@@ -19,15 +19,16 @@ struct hw {
 
 struct hw_ops {
 	/*
-	 * A write of any width to gpa signals fd (an eventfd, borrowed) instead of reaching the bus; the
-	 * vCPU goes on. The same gpa and fd remove it.
+	 * A write of any width to gpa signals fd (an eventfd, borrowed) instead of reaching the
+	 * bus; the vCPU goes on. The same gpa and fd remove it.
 	 */
 	int (*doorbell_add)(struct hw *hw, gpa_t gpa, int fd, struct err *err);
 	void (*doorbell_remove)(struct hw *hw, gpa_t gpa, int fd);
 
 	/*
-	 * A message-signalled interrupt: *ret_fd is an eventfd (owned by the machine, valid until msi_free);
-	 * writing 1 to it delivers the message last set. *ret_id names it in the calls below.
+	 * A message-signalled interrupt: *ret_fd is an eventfd (owned by the machine, valid until
+	 * msi_free); writing 1 to it delivers the message last set. *ret_id names it in the calls
+	 * below.
 	 */
 	int (*msi_new)(struct hw *hw, unsigned *ret_id, int *ret_fd, struct err *err);
 	int (*msi_set)(struct hw *hw, unsigned id, uint64_t addr, uint32_t data);

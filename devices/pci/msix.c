@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* MSI-X: the table, the pending bits and the masks (PCI 3.0 §6.8.2). */
 /*
- * A vector is live while MSI-X is enabled and neither the function nor the vector is masked. Only a vector that goes
- * live takes a machine interrupt, and the machine is told of a message only if it is another than before: that
- * costs the host a rewrite of its routing table. Turning MSI-X off gives all of them back.
+ * A vector is live while MSI-X is enabled and neither the function nor the vector is masked. Only a
+ * vector that goes live takes a machine interrupt, and the machine is told of a message only if it
+ * is another than before: that costs the host a rewrite of its routing table. Turning MSI-X off
+ * gives all of them back.
  */
 #include "devices/pci/msix.h"
 
@@ -56,7 +57,9 @@ static void vector_release(struct msix *m, struct msix_vector *v)
 	v->fd = -1;
 }
 
-/* Makes the machine deliver what the table says. False: the machine cannot, and says so in the log. */
+/*
+ * Makes the machine deliver what the table says. False: the machine cannot, and says so in the log.
+ */
 static bool vector_route(struct msix *m, struct msix_vector *v)
 {
 	uint64_t addr = get_le64(v->entry + PCI_MSIX_ENTRY_LOWER_ADDR);

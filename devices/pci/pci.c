@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One PCI root bus: configuration space by ECAM and memory BARs (PCI 3.0 §6, PCI Express 4.0 §7.2.2). */
 /*
- * Configuration space is bytes and a mask of what the guest may change. Nothing else is stored twice: where a
- * BAR is, and whether it answers, is worked out anew from those bytes after every write that may matter, and
- * the bus is brought in line with it. A BAR answers while memory decoding is on and it lies wholly in one of the
- * windows that the guest was told of, and on nothing else; one that loses against another comes back when the
- * other goes away. The all-ones pattern of BAR sizing is such an address outside of the windows.
+ * Configuration space is bytes and a mask of what the guest may change. Nothing else is stored
+ * twice: where a BAR is, and whether it answers, is worked out anew from those bytes after every
+ * write that may matter, and the bus is brought in line with it. A BAR answers while memory
+ * decoding is on and it lies wholly in one of the windows that the guest was told of, and on
+ * nothing else; one that loses against another comes back when the other goes away. The all-ones
+ * pattern of BAR sizing is such an address outside of the windows.
  */
 #include "devices/pci/pci.h"
 
@@ -22,11 +23,12 @@
 #include "base/str.h"
 #include "devices/pci/msix.h"
 
-#define ECAM_BUS_LEN      (1u << 20)
-#define ECAM_SLOT_SHIFT   15
-#define ECAM_FUNC_SHIFT   12
-#define BAR_ALIGN         4096
-#define BAR_SMALL         (1u << 20) /* up to here a BAR goes below 4 GiB, where any kernel reaches it */
+#define ECAM_BUS_LEN    (1u << 20)
+#define ECAM_SLOT_SHIFT 15
+#define ECAM_FUNC_SHIFT 12
+#define BAR_ALIGN       4096
+/* Up to here a BAR goes below 4 GiB, where any kernel reaches it. */
+#define BAR_SMALL         (1u << 20)
 #define BRIDGE_VENDOR     0x1b36
 #define BRIDGE_DEVICE     0x0008 /* a plain PCI Express host bridge that no driver wants */
 #define CLASS_HOST_BRIDGE 0x060000
@@ -92,7 +94,10 @@ static void bar_map(struct pci_root *root, struct pci_dev *d, unsigned i, uint64
 		bar->mapped(d, i, true);
 }
 
-/* Brings the bus in line with configuration space. First all leave, then all come: two BARs may swap places. */
+/*
+ * Brings the bus in line with configuration space. First all leave, then all come: two BARs may
+ * swap places.
+ */
 static void root_update_bars(struct pci_root *root)
 {
 	for (unsigned s = 0; s < PCI_MAX_DEVS; s++) {
@@ -138,7 +143,9 @@ static void config_write(struct pci_dev *d, unsigned off, const uint8_t *data, u
 		d->config_written(d, off, len);
 }
 
-/* Whose configuration space off of the ECAM range is in; there is only bus 0, and only functions 0. */
+/*
+ * Whose configuration space off of the ECAM range is in; there is only bus 0, and only functions 0.
+ */
 static struct pci_dev *ecam_dev(struct pci_root *root, uint64_t off)
 {
 	if ((off >> ECAM_FUNC_SHIFT & 7) != 0)
@@ -162,7 +169,10 @@ static void ecam_read(struct bus_range *r, uint64_t off, void *data, unsigned le
 	if (!d || !ecam_aligned(off, len) || reg + len > PCI_CONFIG_LEN)
 		return;
 	if (reg + len > sizeof(d->config)) {
-		/* Extended configuration space is there and empty: a zero header ends its list (§7.6.3). */
+		/*
+		 * Extended configuration space is there and empty: a zero header ends its list
+		 * (§7.6.3).
+		 */
 		memset(data, 0, len);
 		return;
 	}

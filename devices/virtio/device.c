@@ -92,9 +92,9 @@ static bool device_live(const struct virtio_dev *d)
 }
 
 /*
- * The driver rang, or somebody asked for another go. While the device works the driver need not ring; before
- * leaving, what came meanwhile is worked off. A guest that fills as fast as we drain gets KICK_ROUNDS rounds, then
- * we ring our own bell: the loop looks at everybody else first.
+ * The driver rang, or somebody asked for another go. While the device works the driver need not
+ * ring; before leaving, what came meanwhile is worked off. A guest that fills as fast as we drain
+ * gets KICK_ROUNDS rounds, then we ring our own bell: the loop looks at everybody else first.
  */
 static void queue_kicked(struct loop_fd *f, uint32_t events)
 {
@@ -220,7 +220,9 @@ void virtio_needs_reset(struct virtio_dev *d, const char *why)
 void virtio_rekick(struct virtio_dev *d, unsigned q)
 {
 	assert(q < d->num_vq);
-	/* By the bell and not as deferred work: the loop gets to its other descriptors in between. */
+	/*
+	 * By the bell and not as deferred work: the loop gets to its other descriptors in between.
+	 */
 	queue_signal(&d->core->queue[q]);
 }
 

@@ -18,20 +18,28 @@ struct virtio_env {
 /* Entropy, §5.4: bytes of getrandom(2). */
 int rng_new(const struct virtio_env *env, struct virtio_dev **ret_d, struct err *err);
 
-/* Block, §5.2. Takes ownership of disk, also on failure. serial: at most 20 bytes, longer is cut; may be NULL. */
-int blk_new(const struct virtio_env *env, struct disk *disk, const char *serial, struct virtio_dev **ret_d,
-	    struct err *err);
+/*
+ * Block, §5.2. Takes ownership of disk, also on failure. serial: at most 20 bytes, longer is cut;
+ * may be NULL.
+ */
+int blk_new(const struct virtio_env *env, struct disk *disk, const char *serial,
+	    struct virtio_dev **ret_d, struct err *err);
 /* The disk's file was resized: looks again and tells the driver. On the loop. 0 or -errno. */
 int blk_refresh(struct virtio_dev *d);
 
-/* Console, §5.3, one port: output is written to out_fd (borrowed; a log: never blocks the guest for long), no input. */
-int console_new(const struct virtio_env *env, int out_fd, struct virtio_dev **ret_d, struct err *err);
+/*
+ * Console, §5.3, one port: output is written to out_fd (borrowed; a log: never blocks the guest for
+ * long), no input.
+ */
+int console_new(const struct virtio_env *env, int out_fd, struct virtio_dev **ret_d,
+		struct err *err);
 
 /*
- * Socket, §5.10, stream sockets. Host programs connect to the unix socket at path and say "CONNECT <port>\n"; the
- * guest's connections to CID 2 port P go to the unix socket "<path>_P". cid: the guest's, >= 3.
+ * Socket, §5.10, stream sockets. Host programs connect to the unix socket at path and say "CONNECT
+ * <port>\n"; the guest's connections to CID 2 port P go to the unix socket "<path>_P". cid: the
+ * guest's, >= 3.
  */
-int vsock_new(const struct virtio_env *env, const char *path, uint32_t cid, struct virtio_dev **ret_d,
-	      struct err *err);
+int vsock_new(const struct virtio_env *env, const char *path, uint32_t cid,
+	      struct virtio_dev **ret_d, struct err *err);
 
 #endif

@@ -7,9 +7,9 @@
  *          +0x3000  notifications          §4.1.4.4, 4 bytes a queue
  *   BAR 2           MSI-X table and pending bits
  *
- * The machine turns a write to a queue's notification address into a signal of the queue's eventfd, so that the
- * vCPU goes on at once; such a write reaches this file only where the machine could not (or by way of the PCI
- * configuration access capability), and then has the same effect.
+ * The machine turns a write to a queue's notification address into a signal of the queue's eventfd,
+ * so that the vCPU goes on at once; such a write reaches this file only where the machine could not
+ * (or by way of the PCI configuration access capability), and then has the same effect.
  */
 #include "devices/virtio/pci.h"
 
@@ -223,7 +223,10 @@ static void common_write32(struct virtio_pci *p, unsigned off, uint32_t v)
 	}
 }
 
-/* §4.1.3.1: each field by its own width; 64-bit ones by halves or whole. Anything else is no write to a field. */
+/*
+ * §4.1.3.1: each field by its own width; 64-bit ones by halves or whole. Anything else is no write
+ * to a field.
+ */
 static void common_write(struct virtio_pci *p, unsigned off, const void *data, unsigned len)
 {
 	switch (len) {

@@ -8,8 +8,12 @@
 
 struct virtio_pci;
 
-/* Puts the device on the bus with MSI-X and one doorbell a queue. Takes ownership of d, also on failure. */
-int virtio_pci_new(struct pci_root *root, struct virtio_dev *d, struct virtio_pci **ret_p, struct err *err);
+/*
+ * Puts the device on the bus with MSI-X and one doorbell a queue. Takes ownership of d, also on
+ * failure.
+ */
+int virtio_pci_new(struct pci_root *root, struct virtio_dev *d, struct virtio_pci **ret_p,
+		   struct err *err);
 /* Stops and frees the device too. NULL is fine. */
 void virtio_pci_free(struct virtio_pci *p);
 

@@ -8,7 +8,10 @@
 #include "base/str.h"
 #include "devices/virtio/devices.h"
 
-/* What one buffer gets at most, and one kick: a guest that asks for gigabytes must not hold up the loop. */
+/*
+ * What one buffer gets at most, and one kick: a guest that asks for gigabytes must not hold up the
+ * loop.
+ */
 #define RNG_BUFFER_MAX (64u << 10)
 #define RNG_KICK_MAX   (256u << 10)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The side of a virtio device that its transport uses: status, features, queue registers (virtio 1.2 §2, §3.1). */
+/* The side of a virtio device that its transport uses: status, features, queues (virtio 1.2 §2). */
 #ifndef LVM_DEVICES_VIRTIO_TRANSPORT_H
 #define LVM_DEVICES_VIRTIO_TRANSPORT_H
 
@@ -11,7 +11,10 @@
 
 /* Everything here is called on the device's loop, and the guest may be behind every value. */
 struct virtio_transport_ops {
-	/* A notification for the driver: used buffers in queue q (§2.3), or a change of config or status (§2.5). */
+	/*
+	 * A notification for the driver: used buffers in queue q (§2.3), or a change of config or
+	 * status (§2.5).
+	 */
 	void (*queue_interrupt)(void *opaque, unsigned q);
 	void (*config_interrupt)(void *opaque);
 };
@@ -33,12 +36,18 @@ uint64_t virtio_driver_features(const struct virtio_dev *d);
 void virtio_set_driver_features(struct virtio_dev *d, uint64_t features);
 
 uint8_t virtio_status(const struct virtio_dev *d);
-/* 0 resets: once this returns, nothing of the device touches guest memory. Other bits can only be added. */
+/*
+ * 0 resets: once this returns, nothing of the device touches guest memory. Other bits can only be
+ * added.
+ */
 void virtio_set_status(struct virtio_dev *d, uint8_t status);
 
 /* The registers of queue q, or NULL when there is no such queue. */
 const struct virtio_queue_regs *virtio_queue(const struct virtio_dev *d, unsigned q);
-/* Each false, changing nothing: no such queue, it is enabled already, DRIVER_OK is set, or a size that is not allowed. */
+/*
+ * Each false, changing nothing: no such queue, it is enabled already, DRIVER_OK is set, or a size
+ * that is not allowed.
+ */
 bool virtio_queue_set_size(struct virtio_dev *d, unsigned q, uint16_t size);
 bool virtio_queue_set_addr(struct virtio_dev *d, unsigned q, gpa_t desc, gpa_t avail, gpa_t used);
 bool virtio_queue_enable(struct virtio_dev *d, unsigned q);

@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The split virtqueue, device side: the only code that touches rings (virtio 1.2 §2.6, §2.7). */
 /*
- * Everything behind the three ring pointers is written by the guest while we read it, by any of its CPUs and in bad
- * faith. So each value is loaded exactly once (the volatile and atomic accesses below are as much about the
- * compiler as about other CPUs), checked as the private copy that it then is, and only the copy is used. Geometry is
- * as it was when the queue was made.
+ * Everything behind the three ring pointers is written by the guest while we read it, by any of its
+ * CPUs and in bad faith. So each value is loaded exactly once (the volatile and atomic accesses
+ * below are as much about the compiler as about other CPUs), checked as the private copy that it
+ * then is, and only the copy is used. Geometry is as it was when the queue was made.
  *
- * A chain is popped into a slot that was set aside when the queue was made: the device's request structure, then one
- * iovec for each descriptor a chain can have. Slots are handed out last-in first-out and lie in an untouched mapping,
- * so a queue costs as many pages as it ever had chains in flight. A head that is in flight cannot be popped
- * again, therefore slots cannot run out.
+ * A chain is popped into a slot that was set aside when the queue was made: the device's request
+ * structure, then one iovec for each descriptor a chain can have. Slots are handed out last-in
+ * first-out and lie in an untouched mapping, so a queue costs as many pages as it ever had chains
+ * in flight. A head that is in flight cannot be popped again, therefore slots cannot run out.
  *
- * What the guest may try, and what stops it: a chain that loops or is longer than the queue (count), a `next`
- * past the table (bound), a buffer outside of RAM or wrapping (guest_mem_ptr), a table in a table, an odd table or
- * one never negotiated (walk), a buffer for us behind one for it (order), an available index further ahead than the
- * ring is long, a head out of bounds or in flight (pop). Each of them breaks the queue: it touches the rings no more,
- * its owner is told once, and chains that are in flight are forgotten as they are pushed.
+ * What the guest may try, and what stops it: a chain that loops or is longer than the queue
+ * (count), a `next` past the table (bound), a buffer outside of RAM or wrapping (guest_mem_ptr), a
+ * table in a table, an odd table or one never negotiated (walk), a buffer for us behind one for it
+ * (order), an available index further ahead than the ring is long, a head out of bounds or in
+ * flight (pop). Each of them breaks the queue: it touches the rings no more, its owner is told
+ * once, and chains that are in flight are forgotten as they are pushed.
  *
- * Notifications. The driver's to us: `seen` is the available index we have acted upon. Before sleeping we ask to be
- * told when the index moves past `seen`, then look once more; the device is called again only if it did move, so a
- * device that leaves buffers lying (a receive queue) does not make its loop spin. Ours to the driver: pushes are
- * published at once, the question whether it wants an interrupt is asked once per batch, in vqueue_flush().
+ * Notifications. The driver's to us: `seen` is the available index we have acted upon. Before
+ * sleeping we ask to be told when the index moves past `seen`, then look once more; the device is
+ * called again only if it did move, so a device that leaves buffers lying (a receive queue) does
+ * not make its loop spin. Ours to the driver: pushes are published at once, the question whether it
+ * wants an interrupt is asked once per batch, in vqueue_flush().
  */
 #include "devices/virtio/vqueue.h"
 
@@ -76,8 +78,9 @@ static void store16(uint16_t *p, uint16_t v)
 }
 
 /*
- * The two words of a descriptor, each loaded once. An indirect table may lie at any address, hence the
- * alignment of 1; a torn load gives a descriptor that the guest did not mean, and it is checked like any other.
+ * The two words of a descriptor, each loaded once. An indirect table may lie at any address, hence
+ * the alignment of 1; a torn load gives a descriptor that the guest did not mean, and it is checked
+ * like any other.
  */
 __attribute__((no_sanitize("thread"))) static struct vring_desc desc_load(const uint8_t *p)
 {
@@ -94,7 +97,10 @@ __attribute__((no_sanitize("thread"))) static struct vring_desc desc_load(const 
 	return d;
 }
 
-/* Acquire: the heads and descriptors behind this index must not be read before it, or we read the old ones. */
+/*
+ * Acquire: the heads and descriptors behind this index must not be read before it, or we read the
+ * old ones.
+ */
 static uint16_t avail_idx(const struct vqueue *vq)
 {
 	return le16toh(__atomic_load_n(&vq->avail[1], __ATOMIC_ACQUIRE));
@@ -146,7 +152,10 @@ static int vqueue_make_slots(struct vqueue *vq)
 	vq->iov_off = sizeof(struct slot) + ((req + 15) & ~(size_t)15);
 	vq->slot_len = vq->iov_off + size * sizeof(struct iovec);
 	vq->slots_len = vq->slot_len * size;
-	/* A mapping of its own, not malloc: pages appear when a slot is first used, and go for sure at reset. */
+	/*
+	 * A mapping of its own, not malloc: pages appear when a slot is first used, and go for sure
+	 * at reset.
+	 */
 	vq->slots = mmap(NULL, vq->slots_len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (vq->slots == MAP_FAILED) {
@@ -236,8 +245,8 @@ static const char *walk_add(const struct vqueue *vq, struct walk *w, const struc
 }
 
 /*
- * Follows a chain through one table of num descriptors. Ends at its last descriptor, or at one that refers to an
- * indirect table, which is then *ret_indirect (whose flags are 0 else).
+ * Follows a chain through one table of num descriptors. Ends at its last descriptor, or at one that
+ * refers to an indirect table, which is then *ret_indirect (whose flags are 0 else).
  */
 static const char *walk_table(const struct vqueue *vq, struct walk *w, const uint8_t *table,
 			      uint32_t num, uint32_t i, struct vring_desc *ret_indirect)
@@ -388,7 +397,9 @@ void vqueue_push(struct vchain *c, uint32_t written)
 	__atomic_store_n(&elem[0], htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&elem[1], htole32(written), __ATOMIC_RELAXED);
 	vq->used_idx++;
-	/* Release: a driver that sees the index must see the element, and the data in its buffers. */
+	/*
+	 * Release: a driver that sees the index must see the element, and the data in its buffers.
+	 */
 	__atomic_store_n(&vq->used[1], htole16(vq->used_idx), __ATOMIC_RELEASE);
 	vq->news = true;
 	if (first && vq->cfg.pushed)
@@ -412,9 +423,9 @@ void vqueue_flush(struct vqueue *vq)
 	vq->news = false;
 	vq->flushed = vq->used_idx;
 	/*
-	 * Our store of the used index must be visible before we load used_event or the flags. The driver stores those
-	 * and then loads the used index; if both loads came first, it would sleep on an element we
-	 * did not announce.
+	 * Our store of the used index must be visible before we load used_event or the flags. The
+	 * driver stores those and then loads the used index; if both loads came first, it would
+	 * sleep on an element we did not announce.
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (driver_listens(vq, old))
@@ -425,7 +436,10 @@ void vqueue_disable_kick(struct vqueue *vq)
 {
 	if (vq->broken)
 		return;
-	/* With event indices nothing is to be written: the index we asked to hear of has passed by (§2.7.10.2). */
+	/*
+	 * With event indices nothing is to be written: the index we asked to hear of has passed by
+	 * (§2.7.10.2).
+	 */
 	if (!vq->cfg.event_idx)
 		store16(&vq->used[0], VRING_USED_F_NO_NOTIFY);
 	vq->seen = avail_idx(vq);
@@ -440,8 +454,9 @@ bool vqueue_enable_kick(struct vqueue *vq)
 	else
 		store16(&vq->used[0], 0);
 	/*
-	 * That store must be visible before we load the available index. The driver stores the index and then
-	 * loads our wish; if both loads came first, it would not kick and we would sleep on its buffers.
+	 * That store must be visible before we load the available index. The driver stores the
+	 * index and then loads our wish; if both loads came first, it would not kick and we would
+	 * sleep on its buffers.
 	 */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return avail_idx(vq) != vq->seen;

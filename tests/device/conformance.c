@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The bad-guest matrix: what a driver may do wrong, over every device (virtio 1.2 §2.1, §2.6, §2.7, §4.1). */
+/* The bad-guest matrix: what a driver may do wrong, over every device (virtio 1.2 §2, §4.1). */
 /*
- * Each case spoils one thing and then shows three: the harness is alive (ASan and UBSan builds look closer), the device
- * answered as the spec says or asked for a reset, and after a reset it serves a good request again.
+ * Each case spoils one thing and then shows three: the harness is alive (ASan and UBSan builds look
+ * closer), the device answered as the spec says or asked for a reset, and after a reset it serves a
+ * good request again.
  */
 #include "tests/device/conformance.h"
 

@@ -171,7 +171,10 @@ static void test_vectors(void **state)
 	assert_recovers(rig);
 }
 
-/* All of BAR 0 by every width: every byte reads the same whatever the width, in device configuration. */
+/*
+ * All of BAR 0 by every width: every byte reads the same whatever the width, in device
+ * configuration.
+ */
 static void test_reads_of_every_width(void **state)
 {
 	struct rig *rig = *state;
@@ -263,7 +266,10 @@ static void test_cfg_access(void **state)
 
 #define ALL_RAM (14u << 20) /* all that a case allocates from */
 
-/* However far the device got with a full ring: once the reset is done, nothing touches guest memory any more. */
+/*
+ * However far the device got with a full ring: once the reset is done, nothing touches guest memory
+ * any more.
+ */
 static void test_reset_in_flight(void **state)
 {
 	struct rig *rig = *state;

@@ -275,7 +275,10 @@ static void test_bad_head(void **state)
 	assert_broken(rig);
 }
 
-/* One that is in flight breaks the queue, one that has come back does not: which of them it is, is a race. */
+/*
+ * One that is in flight breaks the queue, one that has come back does not: which of them it is, is
+ * a race.
+ */
 static void test_same_head_twice(void **state)
 {
 	struct rig *rig = *state;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The split ring against a driver that is mostly right (virtio 1.2 §2.7). */
 /*
- * The input is a list of steps of a driver and of a device. Chains are valid but for a rare flaw, and as long as there was
- * none, the queue must hand out exactly what was offered, must not break, and no wake-up may be lost on either side.
- * Whatever was done to the rings, every buffer handed out lies in RAM, a chain is no longer than the queue, and no head is
- * out twice. In one mode another thread scribbles over the rings all the while: only the last sentence holds then.
+ * The input is a list of steps of a driver and of a device. Chains are valid but for a rare flaw,
+ * and as long as there was none, the queue must hand out exactly what was offered, must not break,
+ * and no wake-up may be lost on either side. Whatever was done to the rings, every buffer handed
+ * out lies in RAM, a chain is no longer than the queue, and no head is out twice. In one mode
+ * another thread scribbles over the rings all the while: only the last sentence holds then.
  */
 #include <endian.h>
 #include <linux/virtio_ring.h>

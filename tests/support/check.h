@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A condition that test support code relies on, whatever the build type: also where there is no cmocka. */
+/* A condition that test support relies on, whatever the build type, with or without cmocka. */
 #ifndef LVM_TESTS_SUPPORT_CHECK_H
 #define LVM_TESTS_SUPPORT_CHECK_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A guest's virtio driver: finds a device through PCI, sets it up by its registers, and talks to it through rings. */
+/* A guest's virtio driver: finds a device through PCI and talks to it through its rings. */
 #ifndef LVM_TESTS_SUPPORT_FAKE_DRIVER_H
 #define LVM_TESTS_SUPPORT_FAKE_DRIVER_H
 
@@ -27,13 +27,15 @@
  *	fake_driver_done(&drv);
  *	fake_machine_done(&m);
  *
- * Everything below start is there too, and so are the rings themselves, for whoever wants to do it wrong. What
- * cannot fail with a device that works aborts; what a bad guest provokes is returned.
+ * Everything below start is there too, and so are the rings themselves, for whoever wants to do it
+ * wrong. What cannot fail with a device that works aborts; what a bad guest provokes is returned.
  */
 
 struct fake_driver;
 
-/* Rings as the driver made them; d, avail and used point into guest RAM and may be written at will. */
+/*
+ * Rings as the driver made them; d, avail and used point into guest RAM and may be written at will.
+ */
 struct fake_queue {
 	struct fake_driver *drv;
 	unsigned index;
@@ -65,12 +67,18 @@ struct fake_driver {
 	struct fake_queue queue[VIRTIO_MAX_QUEUES];
 };
 
-/* Puts dev (taken over) behind virtio-pci, finds it by its configuration space, turns on memory and bus mastering. */
+/*
+ * Puts dev (taken over) behind virtio-pci, finds it by its configuration space, turns on memory and
+ * bus mastering.
+ */
 void fake_driver_init(struct fake_driver *drv, struct fake_machine *m, struct virtio_dev *dev);
 /* Frees the device too. */
 void fake_driver_done(struct fake_driver *drv);
 
-/* Reset, negotiate what is offered of `want` (VERSION_1 always), MSI-X, all queues at their largest, DRIVER_OK. */
+/*
+ * Reset, negotiate what is offered of `want` (VERSION_1 always), MSI-X, all queues at their
+ * largest, DRIVER_OK.
+ */
 void fake_driver_start(struct fake_driver *drv, uint64_t want);
 
 /* The steps of it (virtio 1.2 §3.1.1). */
@@ -106,11 +114,16 @@ struct fake_seg {
 	bool write; /* by the device */
 };
 
-/* Links the segments into descriptors and makes the chain available, without kicking. Returns its head. */
+/*
+ * Links the segments into descriptors and makes the chain available, without kicking. Returns its
+ * head.
+ */
 uint16_t fake_queue_add(struct fake_queue *q, const struct fake_seg *seg, unsigned num);
 /* The same by an indirect table. */
 uint16_t fake_queue_add_indirect(struct fake_queue *q, const struct fake_seg *seg, unsigned num);
-/* A free descriptor, taken for the chain that begins at head (or itself, when head is UINT16_MAX). */
+/*
+ * A free descriptor, taken for the chain that begins at head (or itself, when head is UINT16_MAX).
+ */
 uint16_t fake_queue_take_desc(struct fake_queue *q, uint16_t head);
 void fake_queue_set_desc(struct fake_queue *q, uint16_t i, gpa_t gpa, uint32_t len, uint16_t flags,
 			 uint16_t next);
@@ -120,14 +133,20 @@ void fake_queue_publish(struct fake_queue *q, uint16_t head);
 bool fake_queue_kick(struct fake_queue *q);
 /* Kicks, wanted or not. */
 void fake_queue_ring(struct fake_queue *q);
-/* Takes the next used element, if there is one; its descriptors are free again, and interrupts wanted for the next. */
+/*
+ * Takes the next used element, if there is one; its descriptors are free again, and interrupts
+ * wanted for the next.
+ */
 bool fake_queue_take_used(struct fake_queue *q, uint32_t *ret_id, uint32_t *ret_len);
-/* Runs the loop until a used element waits, or the device needs a reset: then, and after ms, false. */
+/*
+ * Runs the loop until a used element waits, or the device needs a reset: then, and after ms, false.
+ */
 bool fake_queue_wait(struct fake_queue *q, int ms);
 
 /*
- * One request from start to end: rd_len bytes for the device, wr_len from it (each may be 0, in one segment of fresh RAM
- * each). 0, -EIO when the device needs a reset, -ETIMEDOUT after two seconds. wr gets what the device wrote.
+ * One request from start to end: rd_len bytes for the device, wr_len from it (each may be 0, in one
+ * segment of fresh RAM each). 0, -EIO when the device needs a reset, -ETIMEDOUT after two seconds.
+ * wr gets what the device wrote.
  */
 int fake_driver_request(struct fake_driver *drv, unsigned q, const void *rd, uint32_t rd_len,
 			void *wr, uint32_t wr_len, uint32_t *ret_written);

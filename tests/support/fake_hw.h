@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A machine without KVM: remembers doorbells and messages, so that a test can ring the ones and count the others. */
+/* A machine without KVM: a test rings its doorbells and counts its interrupts. */
 #ifndef LVM_TESTS_SUPPORT_FAKE_HW_H
 #define LVM_TESTS_SUPPORT_FAKE_HW_H
 

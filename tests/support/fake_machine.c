@@ -110,13 +110,18 @@ bool fake_run_until(struct fake_machine *m, bool (*done)(void *arg), void *arg, 
 			return false;
 		check(loop_run_once(m->loop, left) == 0);
 	}
-	/* What the last callback deferred, such as interrupts, has run by now: loop_run_once() ends with it. */
+	/*
+	 * What the last callback deferred, such as interrupts, has run by now: loop_run_once() ends
+	 * with it.
+	 */
 	return true;
 }
 
 void fake_run_idle(struct fake_machine *m)
 {
-	/* No call tells "nothing was ready"; a device's chain of events is far shorter than this. */
+	/*
+	 * No call tells "nothing was ready"; a device's chain of events is far shorter than this.
+	 */
 	for (int i = 0; i < 64; i++)
 		check(loop_run_once(m->loop, 0) == 0);
 }

@@ -227,7 +227,9 @@ static void test_fd(void **state)
 	assert_int_equal(msix_fd(msix, NUM), -1);
 }
 
-/* A machine without a free interrupt: that vector is silent, and comes to life when there is one. */
+/*
+ * A machine without a free interrupt: that vector is silent, and comes to life when there is one.
+ */
 static void test_machine_full(void **state)
 {
 	program(0);

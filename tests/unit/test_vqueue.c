@@ -265,7 +265,10 @@ static void test_indirect(void **state)
 	struct vring_desc *table = (struct vring_desc *)(ram + 0x8000);
 	struct vchain *c;
 
-	/* A direct one, then a table (§2.7.5.3.2), whose reference has a WRITE flag that means nothing. */
+	/*
+	 * A direct one, then a table (§2.7.5.3.2), whose reference has a WRITE flag that means
+	 * nothing.
+	 */
 	set(&desc[0], DATA, 1, N, 4);
 	set(&desc[4], BASE + 0x8000, 3 * 16, I | W, 0);
 	set(&table[0], DATA + 1, 2, N, 2);
