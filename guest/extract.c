@@ -37,6 +37,14 @@ struct extract {
 	size_t tail_len;
 };
 
+/* libarchive has no words for a cut gzip trailer. */
+static const char *reason(struct archive *a)
+{
+	const char *text = archive_error_string(a);
+
+	return text ? text : "it ends early";
+}
+
 static la_ssize_t read_input(struct archive *a, void *arg, const void **ret_buf)
 {
 	struct extract *x = arg;
@@ -91,7 +99,7 @@ static la_ssize_t read_raw(struct archive *a, void *arg, const void **ret_buf)
 	keep_tail(x, *ret_buf, len);
 	return (la_ssize_t)len;
 fail:
-	archive_set_error(a, archive_errno(x->raw), "%s", archive_error_string(x->raw));
+	archive_set_error(a, archive_errno(x->raw), "%s", reason(x->raw));
 	return -1;
 }
 
@@ -115,7 +123,7 @@ static int open_readers(struct extract *x, struct err *err)
 							ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_XATTR |
 							ARCHIVE_EXTRACT_FFLAGS | ARCHIVE_EXTRACT_UNLINK);
 	if (archive_read_open(x->raw, x, NULL, read_input, NULL) < ARCHIVE_WARN)
-		return err_say(err, ENODATA, "cannot read the archive: %s", archive_error_string(x->raw));
+		return err_say(err, ENODATA, "the archive is truncated or damaged: %s", reason(x->raw));
 	return 0;
 }
 
@@ -131,7 +139,7 @@ static void warn(struct extract *x, const char *path, struct archive *a)
 {
 	struct err e;
 
-	err_say(&e, EIO, "%.512s: %s", path ? path : "archive", archive_error_string(a));
+	err_say(&e, EIO, "%.512s: %s", path ? path : "archive", reason(a));
 	x->ops->warn(x->arg, e.text);
 }
 
@@ -139,28 +147,26 @@ static void warn(struct extract *x, const char *path, struct archive *a)
 static int bad_archive(struct extract *x, struct err *err)
 {
 	int code = archive_errno(x->tar);
-	const char *text = archive_error_string(x->tar);
 
 	if (code == ECONNABORTED)
 		return err_say(err, code, "the archive ended early: the lvm command has gone");
 	if (x->entries == 0)
 		return err_say(err, ENODATA, "this is not a root file system archive: it must be a tar file, plain or compressed by "
-					     "gzip, xz, zstd or bzip2 (%s)", text ? text : "unknown format");
+					     "gzip, xz, zstd or bzip2 (%s)", reason(x->tar));
 	return err_say(err, ENODATA, "the archive is truncated or damaged after %llu entries: %s",
-		       (unsigned long long)x->entries, text ? text : "unknown error");
+		       (unsigned long long)x->entries, reason(x->tar));
 }
 
 /* A failure of the writing side. */
 static int bad_disk(struct extract *x, const char *path, struct err *err)
 {
 	int code = archive_errno(x->disk);
-	const char *text = archive_error_string(x->disk);
 
 	if (code == ENOSPC)
 		return err_say(err, ENOSPC, "the distro's disk is full after %llu entries; install it with a larger --size",
 			       (unsigned long long)x->entries);
 	return err_say(err, code > 0 ? code : EIO, "cannot unpack '%.512s' from the archive: %s", path,
-		       text ? text : "unknown error");
+		       reason(x->disk));
 }
 
 static int copy_data(struct extract *x, const char *path, struct err *err)
@@ -171,7 +177,8 @@ static int copy_data(struct extract *x, const char *path, struct err *err)
 	int r;
 
 	while ((r = archive_read_data_block(x->tar, &buf, &len, &off)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
-		if (archive_write_data_block(x->disk, buf, len, off) < ARCHIVE_WARN)
+		/* A failed write(2) is but a warning to libarchive. */
+		if (archive_write_data_block(x->disk, buf, len, off) != ARCHIVE_OK)
 			return bad_disk(x, path, err);
 		x->ops->progress(x->arg, x->entries);
 	}
@@ -206,6 +213,19 @@ static void set_dir_times(struct extract *x)
 	free(x->dirs);
 }
 
+/* What a step on the disk returned: warnings are passed on, unless it is the disk that fails. */
+static int check_disk(struct extract *x, int r, const char *path, struct err *err)
+{
+	int code = archive_errno(x->disk);
+
+	if (r == ARCHIVE_OK)
+		return 0;
+	if (r < ARCHIVE_WARN || code == ENOSPC || code == EIO || code == EROFS)
+		return bad_disk(x, path, err);
+	warn(x, path, x->disk);
+	return 0;
+}
+
 static int extract_entry(struct extract *x, struct archive_entry *e, struct err *err)
 {
 	const char *path = archive_entry_pathname(e);
@@ -216,21 +236,13 @@ static int extract_entry(struct extract *x, struct archive_entry *e, struct err 
 			       (unsigned long long)x->entries + 1);
 	acl_list_take(&x->acls, e);
 	note_dir_times(x, e, path);
-	r = archive_write_header(x->disk, e);
-	if (r < ARCHIVE_WARN)
-		return bad_disk(x, path, err);
-	if (r == ARCHIVE_WARN)
-		warn(x, path, x->disk);
-	if (archive_entry_size(e) > 0 && !archive_entry_hardlink(e)) {
+	r = check_disk(x, archive_write_header(x->disk, e), path, err);
+	if (r == 0 && archive_entry_size(e) > 0 && !archive_entry_hardlink(e))
 		r = copy_data(x, path, err);
-		if (r < 0)
-			return r;
-	}
-	r = archive_write_finish_entry(x->disk);
-	if (r < ARCHIVE_WARN)
-		return bad_disk(x, path, err);
-	if (r == ARCHIVE_WARN)
-		warn(x, path, x->disk);
+	if (r == 0)
+		r = check_disk(x, archive_write_finish_entry(x->disk), path, err);
+	if (r < 0)
+		return r;
 	x->entries++;
 	x->ops->progress(x->arg, x->entries);
 	return 0;
@@ -289,8 +301,8 @@ int extract_tree(const struct extract_ops *ops, void *arg, struct err *err)
 	if (r == 0)
 		r = read_to_end(&x, err);
 	/* Directories get their times and modes here. */
-	if (r == 0 && archive_write_close(x.disk) < ARCHIVE_WARN)
-		r = bad_disk(&x, "the directories", err);
+	if (r == 0)
+		r = check_disk(&x, archive_write_close(x.disk), "the directories", err);
 	if (r == 0)
 		acl_list_apply(&x.acls, ops, arg);
 	set_dir_times(&x);
