@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The agent's own loop. Each connection gets a process, so a session that goes wrong takes nothing with it. */
+/* The agent's loop. Each connection gets a process: one that goes wrong takes nothing along. */
 #include "guest/agent.h"
 
 #include <errno.h>
@@ -46,7 +46,8 @@ int agent_listen(int *ret_fd, struct err *err)
 		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = PROTO_PORT_AGENT};
 	int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 1024) < 0) {
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(fd, 1024) < 0) {
 		int code = errno;
 
 		if (fd >= 0)
@@ -84,7 +85,8 @@ static void refuse_session(int fd)
 
 	if (conn_init(&c, fd) == 0) {
 		conn_send(&c, frame, proto_put_hello(frame));
-		conn_send_error(&c, EAGAIN, PROTO_FAULT_LVM, "the distro has too many sessions open; end some of them");
+		conn_send_error(&c, EAGAIN, PROTO_FAULT_LVM,
+				"the distro has too many sessions open; end some of them");
 		conn_flush(&c);
 	}
 	conn_done(&c);
@@ -101,7 +103,10 @@ static void accept_sessions(struct agent *a)
 		fd = accept4(a->listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
 		if (fd < 0)
 			return;
-		/* Only the host may: a local process could reach us through vsock's loopback and become root. */
+		/*
+		 * Only the host may: a local process could reach us through vsock's loopback and
+		 * become root.
+		 */
 		if (peer.svm_family != AF_VSOCK || peer.svm_cid != VMADDR_CID_HOST)
 			close(fd);
 		else if (a->num_sessions == MAX_SESSIONS)
@@ -256,8 +261,10 @@ enum agent_end agent_run(struct notify *notify, int listener, const struct agent
 	}
 	while (!a->over) {
 		struct pollfd p[] = {
-			{.fd = a->listener, .events = POLLIN}, {.fd = a->signals, .events = POLLIN},
-			{.fd = a->notify->fd, .events = POLLIN}, {.fd = a->watch.inotify, .events = POLLIN},
+			{.fd = a->listener, .events = POLLIN},
+			{.fd = a->signals, .events = POLLIN},
+			{.fd = a->notify->fd, .events = POLLIN},
+			{.fd = a->watch.inotify, .events = POLLIN},
 			{.fd = a->watch.state, .events = POLLIN},
 		};
 

@@ -11,9 +11,9 @@
 
 struct agent_config {
 	struct session_config session; /* .agent is filled in by agent_run() */
-	bool pid1;	/* false: the distro's init is PID 1 */
-	bool systemd;	/* and it is systemd */
-	char *argv0;	/* sessions take back the mark that spares the agent */
+	bool pid1;                     /* false: the distro's init is PID 1 */
+	bool systemd;                  /* and it is systemd */
+	char *argv0;                   /* sessions take back the mark that spares the agent */
 };
 
 enum agent_end {
@@ -26,8 +26,8 @@ enum agent_end {
 int agent_listen(int *ret_fd, struct err *err);
 
 /*
- * Serves until the VM is to end. As PID 1 it returns then; beside an init it hands the end over to that and returns
- * only when the init has not come to one in time.
+ * Serves until the VM is to end. As PID 1 it returns then; beside an init it hands the end over to
+ * that and returns only when the init has not come to one in time.
  */
 enum agent_end agent_run(struct notify *notify, int listener, const struct agent_config *cfg);
 

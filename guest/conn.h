@@ -26,7 +26,10 @@ void conn_done(struct conn *c);
 
 /* Reads what is there, and sets eof or broken at the end. */
 void conn_fill(struct conn *c);
-/* 1: the next frame, whose payload is valid until conn_fill(); 0: none yet; -EPROTO: no frame, the connection is lost. */
+/*
+ * 1: the next frame, whose payload is valid until conn_fill(); 0: none yet; -EPROTO: no frame, the
+ * connection is lost.
+ */
 int conn_next(struct conn *c, struct proto_frame *ret);
 
 /* Bytes that can be queued now. */
@@ -37,7 +40,10 @@ void conn_queued(struct conn *c, size_t n);
 /* Writes what the socket takes. */
 void conn_flush(struct conn *c);
 
-/* Waits until events (POLLIN, POLLOUT) or timeout_ms. For code that has nothing else to do meanwhile. */
+/*
+ * Waits until events (POLLIN, POLLOUT) or timeout_ms. For code that has nothing else to do
+ * meanwhile.
+ */
 void conn_wait(struct conn *c, short events, int timeout_ms);
 /* Queues a frame that was made by a proto_put_ function, waiting for room. */
 void conn_send(struct conn *c, const uint8_t *frame, size_t len);
@@ -47,8 +53,9 @@ void conn_send_data(struct conn *c, enum proto_stream stream, const void *buf, s
 void conn_send_error(struct conn *c, int code, enum proto_fault fault, const char *sentence);
 
 /*
- * Sends what is queued and ends the connection in order: what the peer still sends is read and dropped until it
- * closes, for else its unread bytes would reset the connection and could take our last frame along.
+ * Sends what is queued and ends the connection in order: what the peer still sends is read and
+ * dropped until it closes, for else its unread bytes would reset the connection and could take our
+ * last frame along.
  */
 void conn_finish(struct conn *c, int timeout_ms);
 

@@ -12,7 +12,9 @@
 
 #define MAX_ENV_FILE (256 * 1024)
 
-/* Where distributions put programs, for those without login.defs; administration last, for users. */
+/*
+ * Where distributions put programs, for those without login.defs; administration last, for users.
+ */
 #define ROOT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define USER_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -84,7 +86,8 @@ static const char *skip_space(const char *p, const char *end)
 
 static bool name_char(char c)
 {
-	return c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+	return c == '_' || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+	       (c >= 'a' && c <= 'z');
 }
 
 static void env_add_line(struct env *e, const char *p, const char *end)

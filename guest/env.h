@@ -15,15 +15,19 @@ struct env {
 
 #define ENV_MAX 8192 /* variables; more are refused by env_put() */
 
-/* Sets, replacing a variable of that name. 0; -EINVAL: no name or no '='; -E2BIG: too many. Bytes [0, len). */
+/*
+ * Sets, replacing a variable of that name. 0; -EINVAL: no name or no '='; -E2BIG: too many. Bytes
+ * [0, len).
+ */
 int env_put(struct env *e, const char *assignment, size_t len);
 /* The value, or NULL. */
 const char *env_get(const struct env *e, const char *name);
 void env_done(struct env *e);
 
 /*
- * Lines NAME=value of /etc/environment or /etc/default/locale (pam_env(8)): "export " is allowed before them, one
- * pair of quotes around the value, comments after '#'. What is no assignment is passed over.
+ * Lines NAME=value of /etc/environment or /etc/default/locale (pam_env(8)): "export " is allowed
+ * before them, one pair of quotes around the value, comments after '#'. What is no assignment is
+ * passed over.
  */
 void env_add_file(struct env *e, const char *buf, size_t len);
 

@@ -6,8 +6,9 @@
 #include <stddef.h>
 
 /*
- * The file name in directory etc, at most max bytes, into *ret_buf (malloc'ed, a NUL after the last byte). Only regular
- * files are opened. 0 or -errno: -ENOENT where there is none, -EFBIG when larger.
+ * The file name in directory etc, at most max bytes, into *ret_buf (malloc'ed, a NUL after the last
+ * byte). Only regular files are opened. 0 or -errno: -ENOENT where there is none, -EFBIG when
+ * larger.
  */
 int etc_read(const char *etc, const char *name, size_t max, char **ret_buf, size_t *ret_len);
 

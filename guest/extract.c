@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libarchive from a stream to the disk: one reader takes the compression off, a second one reads tar. */
+/* libarchive from a stream to the disk: one reader decompresses, a second one reads tar. */
 #include "guest/extract.h"
 
 #include <archive.h>
@@ -16,7 +16,10 @@
 
 #define TAR_BLOCK 512
 
-/* A directory that was there before its entry came: libarchive sets its times then, and what is put in it later changes them. */
+/*
+ * A directory that was there before its entry came: libarchive sets its times then, and what is put
+ * in it later changes them.
+ */
 struct dir_times {
 	char *path;
 	struct timespec times[2]; /* access, modification: as utimensat(2) takes them */
@@ -25,11 +28,11 @@ struct dir_times {
 struct extract {
 	const struct extract_ops *ops;
 	void *arg;
-	struct archive *raw;	/* the compression */
+	struct archive *raw; /* the compression */
 	struct archive *tar;
 	struct archive *disk;
 	bool raw_open;
-	struct acl_list acls;	/* with names that only the finished tree can resolve */
+	struct acl_list acls; /* with names that only the finished tree can resolve */
 	struct dir_times *dirs;
 	size_t num_dirs;
 	uint64_t entries;
@@ -119,15 +122,20 @@ static int open_readers(struct extract *x, struct err *err)
 	archive_read_support_format_tar(x->tar);
 	/* Names are bytes; nothing here knows their character set. */
 	archive_read_set_options(x->tar, "hdrcharset=BINARY");
-	archive_write_disk_set_options(x->disk, ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME |
-							ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_XATTR |
-							ARCHIVE_EXTRACT_FFLAGS | ARCHIVE_EXTRACT_UNLINK);
+	archive_write_disk_set_options(
+		x->disk, ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME |
+				 ARCHIVE_EXTRACT_ACL | ARCHIVE_EXTRACT_XATTR |
+				 ARCHIVE_EXTRACT_FFLAGS | ARCHIVE_EXTRACT_UNLINK);
 	if (archive_read_open(x->raw, x, NULL, read_input, NULL) < ARCHIVE_WARN)
-		return err_say(err, ENODATA, "the archive is truncated or damaged: %s", reason(x->raw));
+		return err_say(err, ENODATA, "the archive is truncated or damaged: %s",
+			       reason(x->raw));
 	return 0;
 }
 
-/* libarchive cannot convert a name to the (absent) locale, but has kept its bytes: that is what we want. */
+/*
+ * libarchive cannot convert a name to the (absent) locale, but has kept its bytes: that is what we
+ * want.
+ */
 static bool only_charset(struct archive *a)
 {
 	const char *text = archive_error_string(a);
@@ -151,8 +159,11 @@ static int bad_archive(struct extract *x, struct err *err)
 	if (code == ECONNABORTED)
 		return err_say(err, code, "the archive ended early: the lvm command has gone");
 	if (x->entries == 0)
-		return err_say(err, ENODATA, "this is not a root file system archive: it must be a tar file, plain or compressed by "
-					     "gzip, xz, zstd or bzip2 (%s)", reason(x->tar));
+		return err_say(err, ENODATA,
+			       "this is not a root file system archive: it must be a tar file, "
+			       "plain or compressed by "
+			       "gzip, xz, zstd or bzip2 (%s)",
+			       reason(x->tar));
 	return err_say(err, ENODATA, "the archive is truncated or damaged after %llu entries: %s",
 		       (unsigned long long)x->entries, reason(x->tar));
 }
@@ -163,10 +174,12 @@ static int bad_disk(struct extract *x, const char *path, struct err *err)
 	int code = archive_errno(x->disk);
 
 	if (code == ENOSPC)
-		return err_say(err, ENOSPC, "the distro's disk is full after %llu entries; install it with a larger --size",
+		return err_say(err, ENOSPC,
+			       "the distro's disk is full after %llu entries; install it with a "
+			       "larger --size",
 			       (unsigned long long)x->entries);
-	return err_say(err, code > 0 ? code : EIO, "cannot unpack '%.512s' from the archive: %s", path,
-		       reason(x->disk));
+	return err_say(err, code > 0 ? code : EIO, "cannot unpack '%.512s' from the archive: %s",
+		       path, reason(x->disk));
 }
 
 static int copy_data(struct extract *x, const char *path, struct err *err)
@@ -176,7 +189,8 @@ static int copy_data(struct extract *x, const char *path, struct err *err)
 	size_t len;
 	int r;
 
-	while ((r = archive_read_data_block(x->tar, &buf, &len, &off)) == ARCHIVE_OK || r == ARCHIVE_WARN) {
+	while ((r = archive_read_data_block(x->tar, &buf, &len, &off)) == ARCHIVE_OK ||
+	       r == ARCHIVE_WARN) {
 		/* A failed write(2) is but a warning to libarchive. */
 		if (archive_write_data_block(x->disk, buf, len, off) != ARCHIVE_OK)
 			return bad_disk(x, path, err);
@@ -190,7 +204,8 @@ static void note_dir_times(struct extract *x, struct archive_entry *e, const cha
 	struct stat st;
 	struct dir_times *d;
 
-	if (archive_entry_filetype(e) != AE_IFDIR || !archive_entry_mtime_is_set(e) || stat(path, &st) < 0)
+	if (archive_entry_filetype(e) != AE_IFDIR || !archive_entry_mtime_is_set(e) ||
+	    stat(path, &st) < 0)
 		return;
 	if ((x->num_dirs & (x->num_dirs + 1)) == 0) /* 0, 1, 3, 7, …: room for twice as many */
 		x->dirs = xrealloc(x->dirs, x->num_dirs * 2 + 1, sizeof(*x->dirs));
@@ -282,9 +297,14 @@ static int read_to_end(struct extract *x, struct err *err)
 		return err_say(err, ENODATA, "the archive is empty");
 	while (zeros < x->tail_len && x->tail[zeros] == 0)
 		zeros++;
-	/* tar ends with two blocks of zeros (POSIX pax, "ustar Interchange Format"); one is enough to tell. */
+	/*
+	 * tar ends with two blocks of zeros (POSIX pax, "ustar Interchange Format"); one is enough
+	 * to tell.
+	 */
 	if (x->tail_len < TAR_BLOCK || zeros < TAR_BLOCK)
-		return err_say(err, ENODATA, "the archive is truncated: it stops after %llu entries without tar's end mark",
+		return err_say(err, ENODATA,
+			       "the archive is truncated: it stops after %llu entries without "
+			       "tar's end mark",
 			       (unsigned long long)x->entries);
 	return 0;
 }

@@ -77,7 +77,8 @@ static int resolve(const struct ids *ids, int tag, const char *name, unsigned *r
 
 	if (!name)
 		return -ENOENT;
-	if (file && users_find_id(file, tag == ACL_USER ? ids->passwd_len : ids->group_len, name, ret_id) == 0)
+	if (file && users_find_id(file, tag == ACL_USER ? ids->passwd_len : ids->group_len, name,
+				  ret_id) == 0)
 		return 0;
 	/* tar --numeric-owner, or an id that had no name there. */
 	if (str_to_u64(name, 0, UINT32_MAX - 1, &id) < 0)
@@ -98,7 +99,8 @@ static int compare(const void *a, const void *b)
 }
 
 /* Fills in the list of one type. Returns the number of entries, 0 without any, or -errno. */
-static int build(struct archive_entry *e, int want, const struct ids *ids, struct posix_acl_xattr_entry *v)
+static int build(struct archive_entry *e, int want, const struct ids *ids,
+		 struct posix_acl_xattr_entry *v)
 {
 	int type, perms, tag, id, num = 0;
 	const char *name;
@@ -107,11 +109,13 @@ static int build(struct archive_entry *e, int want, const struct ids *ids, struc
 		return 0;
 	while (archive_entry_acl_next(e, want, &type, &perms, &tag, &id, &name) == ARCHIVE_OK) {
 		int kind = acl_tag(tag);
-		unsigned who = kind == ACL_USER || kind == ACL_GROUP ? (unsigned)id : (unsigned)ACL_UNDEFINED_ID;
+		unsigned who = kind == ACL_USER || kind == ACL_GROUP ? (unsigned)id
+								     : (unsigned)ACL_UNDEFINED_ID;
 
 		if (kind < 0 || num == MAX_ACL_ENTRIES)
 			return -EINVAL;
-		if ((kind == ACL_USER || kind == ACL_GROUP) && id < 0 && resolve(ids, kind, name, &who) < 0)
+		if ((kind == ACL_USER || kind == ACL_GROUP) && id < 0 &&
+		    resolve(ids, kind, name, &who) < 0)
 			return -ENOENT;
 		put_le16(&v[num].e_tag, (uint16_t)kind);
 		put_le16(&v[num].e_perm, (uint16_t)(perms & 7));
@@ -136,13 +140,18 @@ static void apply(struct archive_entry *e, int type, const char *attribute, cons
 	if (num == 0)
 		return;
 	put_le32(&acl.header.a_version, POSIX_ACL_XATTR_VERSION);
-	if (num > 0 && setxattr(path, attribute, &acl, sizeof(acl.header) + (size_t)num * sizeof(acl.v[0]), 0) == 0)
+	if (num > 0 && setxattr(path, attribute, &acl,
+				sizeof(acl.header) + (size_t)num * sizeof(acl.v[0]), 0) == 0)
 		return;
 	if (num == -ENOENT)
-		err_say(&err, ENOENT, "%.512s: its access control list names a user or group that the archive's /etc/passwd "
-				      "or /etc/group does not have", path);
+		err_say(&err, ENOENT,
+			"%.512s: its access control list names a user or group that the "
+			"archive's /etc/passwd "
+			"or /etc/group does not have",
+			path);
 	else
-		err_set(&err, num < 0 ? -num : errno, "%.512s: its access control list was not kept", path);
+		err_set(&err, num < 0 ? -num : errno,
+			"%.512s: its access control list was not kept", path);
 	ops->warn(arg, err.text);
 }
 
@@ -155,8 +164,10 @@ void acl_list_apply(struct acl_list *l, const struct extract_ops *ops, void *arg
 	(void)etc_read("/etc", "passwd", USER_MAX_FILE, &ids.passwd, &ids.passwd_len);
 	(void)etc_read("/etc", "group", USER_MAX_FILE, &ids.group, &ids.group_len);
 	for (size_t i = 0; i < l->num; i++) {
-		apply(l->v[i], ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access", &ids, ops, arg);
-		apply(l->v[i], ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default", &ids, ops, arg);
+		apply(l->v[i], ARCHIVE_ENTRY_ACL_TYPE_ACCESS, "system.posix_acl_access", &ids, ops,
+		      arg);
+		apply(l->v[i], ARCHIVE_ENTRY_ACL_TYPE_DEFAULT, "system.posix_acl_default", &ids,
+		      ops, arg);
 	}
 	free(ids.passwd);
 	free(ids.group);

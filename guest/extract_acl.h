@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Access control lists that name users and groups: GNU tar writes names, and the archive's own passwd knows their ids. */
+/* Access control lists with names, whose ids only the archive's own passwd knows. */
 #ifndef LVM_GUEST_EXTRACT_ACL_H
 #define LVM_GUEST_EXTRACT_ACL_H
 
@@ -16,9 +16,14 @@ struct acl_list {
 	size_t num;
 };
 
-/* Takes the lists off an entry that has one with a name without an id, to be applied once the tree is complete. */
+/*
+ * Takes the lists off an entry that has one with a name without an id, to be applied once the tree
+ * is complete.
+ */
 void acl_list_take(struct acl_list *l, struct archive_entry *e);
-/* Resolves the names by /etc/passwd and /etc/group and sets the lists. What cannot be is warned of. */
+/*
+ * Resolves the names by /etc/passwd and /etc/group and sets the lists. What cannot be is warned of.
+ */
 void acl_list_apply(struct acl_list *l, const struct extract_ops *ops, void *arg);
 void acl_list_done(struct acl_list *l);
 

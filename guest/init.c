@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starts, watches and ends the distro's init (systemd's org.freedesktop.systemd1(5) and systemd(1) "SIGNALS"). */
+/* Starts, watches and ends the distro's init (systemd(1), "SIGNALS"). */
 #include "guest/init.h"
 
 #include <errno.h>
@@ -23,8 +23,9 @@
 
 const char *init_find(bool *ret_systemd)
 {
-	static const char *const names[] = {"/sbin/init", "/usr/sbin/init", "/usr/lib/systemd/systemd",
-					    "/lib/systemd/systemd", "/bin/init"};
+	static const char *const names[] = {"/sbin/init", "/usr/sbin/init",
+					    "/usr/lib/systemd/systemd", "/lib/systemd/systemd",
+					    "/bin/init"};
 	char real[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -40,7 +41,8 @@ int init_exec(const char *path, struct err *err)
 {
 	char *argv[] = {(char *)path, NULL};
 	char *envp[] = {(char *)"HOME=/", (char *)"TERM=linux",
-			(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+			(char *)"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			NULL};
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
@@ -49,7 +51,8 @@ int init_exec(const char *path, struct err *err)
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	execve(path, argv, envp);
-	return err_set(err, errno, "cannot start the distro's init %s; repair it, or set systemd=false", path);
+	return err_set(err, errno,
+		       "cannot start the distro's init %s; repair it, or set systemd=false", path);
 }
 
 static void write_file(const char *path, const char *text)
@@ -66,7 +69,10 @@ void init_live_beside(char *argv0)
 	if (mkdir(AGENT_CGROUP, 0755) == 0 || errno == EEXIST)
 		write_file(AGENT_CGROUP "/cgroup.procs", "0");
 	write_file("/proc/self/oom_score_adj", "-1000");
-	/* systemd, "Storage daemons for the root file system": '@' spares a process from the last killing. */
+	/*
+	 * systemd, "Storage daemons for the root file system": '@' spares a process from the last
+	 * killing.
+	 */
 	argv0[0] = '@';
 	(void)prctl(PR_SET_NAME, "lvm-guest");
 }
@@ -93,8 +99,10 @@ static bool run_first(const char *const *paths)
 
 void init_shutdown(bool systemd, bool reboot)
 {
-	static const char *const off[] = {"/sbin/poweroff", "/usr/sbin/poweroff", "/bin/poweroff", NULL};
-	static const char *const again[] = {"/sbin/reboot", "/usr/sbin/reboot", "/bin/reboot", NULL};
+	static const char *const off[] = {"/sbin/poweroff", "/usr/sbin/poweroff", "/bin/poweroff",
+					  NULL};
+	static const char *const again[] = {"/sbin/reboot", "/usr/sbin/reboot", "/bin/reboot",
+					    NULL};
 
 	if (systemd)
 		(void)kill(1, SIGRTMIN + (reboot ? 5 : 4));
@@ -124,7 +132,10 @@ bool init_watch_ready(struct init_watch *w)
 
 	while (read(w->inotify, drop, sizeof(drop)) > 0)
 		;
-	/* The directory may have come with this event: watch first, then look, so that nothing is missed. */
+	/*
+	 * The directory may have come with this event: watch first, then look, so that nothing is
+	 * missed.
+	 */
 	watch_directories(w);
 	if (access(SYSTEMD_SOCKET, F_OK) < 0)
 		return false;

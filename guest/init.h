@@ -15,10 +15,16 @@ const char *init_find(bool *ret_systemd);
 /* Replaces PID 1's program. Returns only on failure. */
 int init_exec(const char *path, struct err *err);
 
-/* Moves the caller into a control group of its own, which systemd leaves alone, and marks it to be spared at shutdown. */
+/*
+ * Moves the caller into a control group of its own, which systemd leaves alone, and marks it to be
+ * spared at shutdown.
+ */
 void init_live_beside(char *argv0);
 
-/* Asks PID 1 to end the system. systemd: by its signals; others: by their poweroff and reboot programs. */
+/*
+ * Asks PID 1 to end the system. systemd: by its signals; others: by their poweroff and reboot
+ * programs.
+ */
 void init_shutdown(bool systemd, bool reboot);
 
 /* Watches a systemd come up. */
@@ -30,7 +36,10 @@ struct init_watch {
 };
 
 void init_watch_start(struct init_watch *w);
-/* Call after POLLIN on inotify. True once systemctl would be answered; the descriptor is closed then. */
+/*
+ * Call after POLLIN on inotify. True once systemctl would be answered; the descriptor is closed
+ * then.
+ */
 bool init_watch_ready(struct init_watch *w);
 /* Begins to wait for the end of systemd's start-up. */
 void init_watch_state(struct init_watch *w);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* INSTALL: mke2fs on the disk, then the archive of STDIN into it, and everything on the disk before EXIT. */
+/* INSTALL: mke2fs, the archive of STDIN into it, and all on the disk before EXIT. */
 #include "guest/install.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 #include "base/loop.h"
 #include "guest/extract.h"
 
-#define TARGET	    "/target"
+#define TARGET      "/target"
 #define PROGRESS_MS 100
 
 /* More than this is not read by anyone, and stays well below STDERR's window. */
@@ -27,7 +27,7 @@
 
 struct install {
 	struct conn *conn;
-	bool end;	   /* END of STDIN has come */
+	bool end; /* END of STDIN has come */
 	uint32_t rx_left, rx_done;
 	uint64_t consumed; /* bytes of the archive */
 	uint64_t entries;
@@ -65,24 +65,40 @@ static int run_mke2fs(char *const *argv, struct err *err)
 	for (char *c = text; *c; c++)
 		if (*c == '\n')
 			*c = c[1] ? ' ' : 0;
-	return err_say(err, EIO, "cannot make a file system on the distro's disk (mke2fs status %d): %s",
+	return err_say(err, EIO,
+		       "cannot make a file system on the distro's disk (mke2fs status %d): %s",
 		       WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), text);
 }
 
 static int make_file_system(const char *disk, const char *label, struct err *err)
 {
 	/*
-	 * The disk is a fresh sparse file, so its inode tables are zero already: neither mke2fs now nor the kernel
-	 * later needs to write them. Kernels before 5.15 do not know orphan_file, nor old ones metadata_csum_seed.
+	 * The disk is a fresh sparse file, so its inode tables are zero already: neither mke2fs now
+	 * nor the kernel later needs to write them. Kernels before 5.15 do not know orphan_file,
+	 * nor old ones metadata_csum_seed.
 	 */
-	char *argv[] = {(char *)"/sbin/mke2fs", (char *)"-q", (char *)"-F", (char *)"-t", (char *)"ext4", (char *)"-b",
-			(char *)"4096", (char *)"-m", (char *)"1", (char *)"-O",
-			(char *)"^orphan_file,^metadata_csum_seed", (char *)"-E",
-			(char *)"lazy_itable_init=1,lazy_journal_init=1,assume_storage_prezeroed=1,nodiscard",
-			(char *)"-L", (char *)(label ? label : ""), (char *)disk, NULL};
+	char *argv[] = {(char *)"/sbin/mke2fs",
+			(char *)"-q",
+			(char *)"-F",
+			(char *)"-t",
+			(char *)"ext4",
+			(char *)"-b",
+			(char *)"4096",
+			(char *)"-m",
+			(char *)"1",
+			(char *)"-O",
+			(char *)"^orphan_file,^metadata_csum_seed",
+			(char *)"-E",
+			(char *)"lazy_itable_init=1,lazy_journal_init=1,assume_storage_prezeroed=1,"
+				"nodiscard",
+			(char *)"-L",
+			(char *)(label ? label : ""),
+			(char *)disk,
+			NULL};
 
 	if (label && strlen(label) > 16)
-		return err_say(err, EINVAL, "the file system label '%.64s' is longer than 16 bytes", label);
+		return err_say(err, EINVAL, "the file system label '%.64s' is longer than 16 bytes",
+			       label);
 	return run_mke2fs(argv, err);
 }
 
@@ -93,7 +109,8 @@ static void send_progress(struct install *in, bool now)
 	if (!now && loop_now_ms() < in->progress_at)
 		return;
 	in->progress_at = loop_now_ms() + PROGRESS_MS;
-	conn_send(in->conn, frame, proto_put_u64x2(frame, PROTO_PROGRESS, in->consumed, in->entries));
+	conn_send(in->conn, frame,
+		  proto_put_u64x2(frame, PROTO_PROGRESS, in->consumed, in->entries));
 	conn_flush(in->conn);
 }
 
@@ -115,7 +132,8 @@ static void on_warn(void *arg, const char *sentence)
 		return;
 	len = snprintf(line, sizeof(line), "%s%s\n", sentence,
 		       in->warnings == MAX_WARNINGS ? " (further warnings are not shown)" : "");
-	conn_send_data(in->conn, PROTO_STDERR, line, (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1);
+	conn_send_data(in->conn, PROTO_STDERR, line,
+		       (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1);
 }
 
 static void give_credit(struct install *in)
@@ -176,7 +194,8 @@ static ssize_t on_read(void *arg, const void **ret_buf)
 			conn_fill(in->conn);
 			continue;
 		}
-		if (f.type == PROTO_DATA && f.stream == PROTO_STDIN && f.len <= in->rx_left && !in->end) {
+		if (f.type == PROTO_DATA && f.stream == PROTO_STDIN && f.len <= in->rx_left &&
+		    !in->end) {
 			in->rx_left -= f.len;
 			in->rx_done += f.len;
 			in->consumed += f.len;
@@ -192,7 +211,8 @@ static ssize_t on_read(void *arg, const void **ret_buf)
 /* Into the new file system and back: an archive's names cannot leave it meanwhile. */
 static int extract_in_target(struct install *in, struct err *err)
 {
-	static const struct extract_ops ops = {.read = on_read, .progress = on_progress, .warn = on_warn};
+	static const struct extract_ops ops = {
+		.read = on_read, .progress = on_progress, .warn = on_warn};
 	cleanup_close int old = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cleanup_close int new = open(TARGET, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
@@ -219,7 +239,8 @@ int install_run(struct conn *c, const char *disk, const struct request *req, str
 	if (mkdir(TARGET, 0755) < 0 && errno != EEXIST)
 		return err_set(err, errno, "cannot make %s", TARGET);
 	if (mount(disk, TARGET, "ext4", MS_NOATIME, NULL) < 0)
-		return err_set(err, errno, "cannot mount the new file system; does the kernel have ext4?");
+		return err_set(err, errno,
+			       "cannot mount the new file system; does the kernel have ext4?");
 	r = extract_in_target(&in, err);
 	/* After a failure too, so that the disk can be tried again. */
 	if (umount(TARGET) < 0 && r == 0)

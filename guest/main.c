@@ -18,17 +18,20 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "guest/agent.h"
-#include "guest/options.h"
 #include "guest/etc.h"
 #include "guest/init.h"
 #include "guest/modules.h"
 #include "guest/mount.h"
+#include "guest/options.h"
 #include "guest/power.h"
 #include "guest/uevent.h"
 
 #define NEW_ROOT "/newroot"
 
-/* Devices are found while their drivers load; these are for machines that are very slow, not for ones without. */
+/*
+ * Devices are found while their drivers load; these are for machines that are very slow, not for
+ * ones without.
+ */
 #define VSOCK_WAIT_MS 10000
 #define DISK_WAIT_MS  10000
 
@@ -85,7 +88,8 @@ static void connect_host(struct notify *n, int uevents)
 	while ((r = notify_connect(n)) < 0) {
 		left = until - loop_now_ms();
 		/* The host listens before it starts the VM: a refusal is final. */
-		if (r == -ECONNREFUSED || r == -ECONNRESET || left <= 0 || !uevent_wait(uevents, (int)left)) {
+		if (r == -ECONNREFUSED || r == -ECONNRESET || left <= 0 ||
+		    !uevent_wait(uevents, (int)left)) {
 			err_set(&err, -r, "lvm-guest cannot reach the host over vsock");
 			die(n, &err);
 		}
@@ -102,8 +106,11 @@ static void wait_disk(const char *device, int uevents, struct notify *n)
 		left = until - loop_now_ms();
 		if (left > 0 && uevent_wait(uevents, (int)left))
 			continue;
-		err_say(&err, ENODEV, "the distro's disk did not appear in the VM as %s: the kernel has no driver for it "
-				      "(virtio_blk), or its modules were not given to `lvm kernel add --modules`", device);
+		err_say(&err, ENODEV,
+			"the distro's disk did not appear in the VM as %s: the kernel has "
+			"no driver for it "
+			"(virtio_blk), or its modules were not given to `lvm kernel add --modules`",
+			device);
 		die(n, &err);
 	}
 }
@@ -134,7 +141,10 @@ static void set_hostname(const struct guest_options *o)
 	}
 }
 
-/* The kernel's 4096 descriptors are too few for what people run in a distro; the soft limit stays select(2)-safe. */
+/*
+ * The kernel's 4096 descriptors are too few for what people run in a distro; the soft limit stays
+ * select(2)-safe.
+ */
 static void set_limits(void)
 {
 	struct rlimit files = {.rlim_cur = 1024, .rlim_max = 524288};
@@ -146,7 +156,8 @@ static void set_limits(void)
 
 static bool has_shell(void)
 {
-	static const char *const names[] = {"/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash", "/bin/busybox"};
+	static const char *const names[] = {"/bin/sh", "/usr/bin/sh", "/bin/bash", "/usr/bin/bash",
+					    "/bin/busybox"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (access(names[i], X_OK) == 0)
@@ -178,7 +189,8 @@ static void finish(struct notify *n, enum agent_end end, bool pid1)
 	power_off(end == AGENT_REBOOT);
 }
 
-static void serve(struct notify *n, int listener, const struct agent_config *cfg) __attribute__((noreturn));
+static void serve(struct notify *n, int listener, const struct agent_config *cfg)
+	__attribute__((noreturn));
 static void serve(struct notify *n, int listener, const struct agent_config *cfg)
 {
 	enum agent_end end = agent_run(n, listener, cfg);
@@ -197,8 +209,10 @@ static void serve_beside_init(struct notify *n, int listener, struct agent_confi
 	pid_t pid;
 
 	if (!path) {
-		err_say(&err, ENOENT, "the distro has no init (/sbin/init), which systemd=true needs; install systemd in it, or "
-				      "set systemd=false");
+		err_say(&err, ENOENT,
+			"the distro has no init (/sbin/init), which systemd=true needs; "
+			"install systemd in it, or "
+			"set systemd=false");
 		die(n, &err);
 	}
 	if (pipe2(started, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
@@ -221,7 +235,8 @@ static void serve_beside_init(struct notify *n, int listener, struct agent_confi
 	serve(n, listener, cfg);
 }
 
-static void run_distro(const struct guest_options *o, struct notify *n, int uevents, struct agent_config *cfg)
+static void run_distro(const struct guest_options *o, struct notify *n, int uevents,
+		       struct agent_config *cfg)
 {
 	struct err err;
 	int listener;
@@ -229,8 +244,10 @@ static void run_distro(const struct guest_options *o, struct notify *n, int ueve
 	enter_root(o, uevents, n);
 	close(uevents);
 	if (!has_shell()) {
-		err_say(&err, ENOENT, "the distro's disk holds no Linux system: it has neither a shell (/bin/sh) nor BusyBox; "
-				      "install a complete root file system");
+		err_say(&err, ENOENT,
+			"the distro's disk holds no Linux system: it has neither a shell "
+			"(/bin/sh) nor BusyBox; "
+			"install a complete root file system");
 		die(n, &err);
 	}
 	mount_late(o->systemd);
@@ -244,7 +261,8 @@ static void run_distro(const struct guest_options *o, struct notify *n, int ueve
 	serve(n, listener, cfg);
 }
 
-static void run_installer(const struct guest_options *o, struct notify *n, int uevents, struct agent_config *cfg)
+static void run_installer(const struct guest_options *o, struct notify *n, int uevents,
+			  struct agent_config *cfg)
 {
 	struct err err;
 	int listener;
@@ -263,7 +281,9 @@ int main(int argc, char **argv)
 	static struct guest_options options;
 	struct notify notify = {.fd = -1};
 	struct agent_config cfg = {
-		.session = {.etc = "/etc", .run = "/run", .default_user = options.user,
+		.session = {.etc = "/etc",
+			    .run = "/run",
+			    .default_user = options.user,
 			    .grace_ms = SESSION_GRACE_MS},
 		.pid1 = true,
 		.argv0 = argv[0],

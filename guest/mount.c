@@ -92,8 +92,8 @@ void mount_late(bool systemd)
 
 /* Linux filesystems/ext4/super.rst: the fields that tell what the disk is. */
 #define EXT_SUPER_OFFSET 1024
-#define EXT_MAGIC	 0xef53
-#define EXT_64BIT	 0x80
+#define EXT_MAGIC        0xef53
+#define EXT_64BIT        0x80
 
 static int explain_root(const char *device, int code, struct err *err)
 {
@@ -102,7 +102,9 @@ static int explain_root(const char *device, int code, struct err *err)
 	uint8_t sb[1024];
 
 	if (code == ENODEV)
-		return err_say(err, code, "the kernel has no ext4 file system, which the distro's disk needs; use another kernel");
+		return err_say(err, code,
+			       "the kernel has no ext4 file system, which the distro's disk "
+			       "needs; use another kernel");
 	if (fd < 0 || fd_pread_full(fd, sb, sizeof(sb), EXT_SUPER_OFFSET) != (ssize_t)sizeof(sb) ||
 	    get_le16(sb + 0x38) != EXT_MAGIC)
 		return err_say(err, code, "the distro's disk %s holds no ext4 file system", device);
@@ -111,13 +113,19 @@ static int explain_root(const char *device, int code, struct err *err)
 		blocks |= (uint64_t)get_le32(sb + 0x150) << 32;
 	block_size = 1024ull << (get_le32(sb + 0x18) & 7);
 	if (ioctl(fd, BLKGETSIZE64, &disk) == 0 && blocks > disk / block_size)
-		return err_say(err, code, "the distro's disk %s is truncated: it has %llu MiB of the file system's %llu MiB",
-			       device, (unsigned long long)(disk >> 20), (unsigned long long)(blocks * block_size >> 20));
-	return err_set(err, code, "cannot mount the distro's disk %s; its ext4 file system is damaged or needs a newer kernel",
+		return err_say(err, code,
+			       "the distro's disk %s is truncated: it has %llu MiB of the file "
+			       "system's %llu MiB",
+			       device, (unsigned long long)(disk >> 20),
+			       (unsigned long long)(blocks * block_size >> 20));
+	return err_set(err, code,
+		       "cannot mount the distro's disk %s; its ext4 file system is damaged or "
+		       "needs a newer kernel",
 		       device);
 }
 
-int mount_root(const char *device, const char *type, const char *flags, const char *target, struct err *err)
+int mount_root(const char *device, const char *type, const char *flags, const char *target,
+	       struct err *err)
 {
 	cleanup_free char *data = NULL;
 	unsigned long bits = 0;
@@ -153,10 +161,12 @@ static void remove_tree(int fd, dev_t dev)
 
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
-		if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev)
+		if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    st.st_dev != dev)
 			continue;
 		if (S_ISDIR(st.st_mode)) {
-			sub = openat(dirfd(dir), d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			sub = openat(dirfd(dir), d->d_name,
+				     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 			if (sub >= 0)
 				remove_tree(sub, dev);
 			(void)unlinkat(dirfd(dir), d->d_name, AT_REMOVEDIR);
@@ -176,12 +186,20 @@ int mount_switch_root(const char *target, struct err *err)
 		cleanup_free char *to = str_fmt("%s%s", target, early[i].target);
 
 		if (mkdir(to, early[i].mode) < 0 && errno != EEXIST)
-			return err_set(err, errno, "cannot make %s in the distro's root file system", early[i].target);
+			return err_set(err, errno,
+				       "cannot make %s in the distro's root file system",
+				       early[i].target);
 		if (mount(early[i].target, to, NULL, MS_MOVE, NULL) < 0)
-			return err_set(err, errno, "cannot move %s to the distro's root file system", early[i].target);
+			return err_set(err, errno,
+				       "cannot move %s to the distro's root file system",
+				       early[i].target);
 	}
-	/* pivot_root(2) cannot leave the initramfs: the mount is moved over it instead (Linux filesystems/ramfs-rootfs-initramfs.rst). */
-	if (chdir(target) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	/*
+	 * pivot_root(2) cannot leave the initramfs: the mount is moved over it instead (Linux
+	 * filesystems/ramfs-rootfs-initramfs.rst).
+	 */
+	if (chdir(target) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+	    chdir("/") < 0)
 		return err_set(err, errno, "cannot make the distro's disk the root file system");
 	if (old >= 0 && fstat(old, &st) == 0)
 		remove_tree(steal_fd(&old), st.st_dev);
@@ -190,7 +208,8 @@ int mount_switch_root(const char *target, struct err *err)
 
 static bool is_octal(const char *p)
 {
-	return p[0] >= '0' && p[0] <= '3' && p[1] >= '0' && p[1] <= '7' && p[2] >= '0' && p[2] <= '7';
+	return p[0] >= '0' && p[0] <= '3' && p[1] >= '0' && p[1] <= '7' && p[2] >= '0' &&
+	       p[2] <= '7';
 }
 
 char *mountinfo_point(char *line)
@@ -242,7 +261,8 @@ static unsigned unmount_pass(void)
 	while (f && fgets(line, sizeof(line), f)) {
 		point = mountinfo_point(line);
 		/* /proc is read for the next pass, /dev keeps the root's device. */
-		if (point && strcmp(point, "/") != 0 && strcmp(point, "/proc") != 0 && strcmp(point, "/dev") != 0)
+		if (point && strcmp(point, "/") != 0 && strcmp(point, "/proc") != 0 &&
+		    strcmp(point, "/dev") != 0)
 			strv_add(&points, point);
 	}
 	for (size_t i = points.num; i > 0; i--)

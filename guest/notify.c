@@ -46,7 +46,10 @@ void notify_send(struct notify *n, const char *key, const char *text)
 	for (size_t i = 0; i + 1 < len; i++)
 		if (line[i] == '\n' || line[i] == '\r')
 			line[i] = ' ';
-	/* The host reads it all: a full socket means that it hangs, and then nobody waits for the line. */
+	/*
+	 * The host reads it all: a full socket means that it hangs, and then nobody waits for the
+	 * line.
+	 */
 	(void)send(n->fd, line, len, MSG_NOSIGNAL);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The line to the VMM: what the guest has to say about itself, and the order to go down (docs/agent-protocol.md). */
+/* The line to the VMM: how the guest is, and the order to go down. */
 #ifndef LVM_GUEST_NOTIFY_H
 #define LVM_GUEST_NOTIFY_H
 
@@ -7,10 +7,10 @@
 #include <stddef.h>
 
 enum notify_event {
-	NOTIFY_NOTHING,	 /* no whole line yet */
+	NOTIFY_NOTHING, /* no whole line yet */
 	NOTIFY_POWEROFF,
 	NOTIFY_REBOOT,
-	NOTIFY_EOF,	 /* the host is gone */
+	NOTIFY_EOF, /* the host is gone */
 };
 
 struct notify {
@@ -20,7 +20,9 @@ struct notify {
 	bool overlong; /* the rest of the line is being dropped */
 };
 
-/* Connects to the host. 0 or -errno; -ENODEV and the like mean that there is no vsock device (yet). */
+/*
+ * Connects to the host. 0 or -errno; -ENODEV and the like mean that there is no vsock device (yet).
+ */
 int notify_connect(struct notify *n);
 void notify_close(struct notify *n);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parses the lvm.KEY=value words of the kernel's command line, quoted as Linux lib/cmdline.c takes them. */
+/* Parses the lvm.KEY=value words of the kernel's command line (Linux lib/cmdline.c). */
 #include "guest/options.h"
 
 #include <errno.h>
@@ -15,15 +15,25 @@ struct key {
 	size_t size; /* of the string; 0: a boolean */
 };
 
-#define STRING(field) {#field, offsetof(struct guest_options, field), sizeof(((struct guest_options *)0)->field)}
-#define BOOLEAN(field) {#field, offsetof(struct guest_options, field), 0}
+#define STRING(field)                                              \
+	{                                                          \
+#field, offsetof(struct guest_options, field),     \
+			sizeof(((struct guest_options *)0)->field) \
+	}
+#define BOOLEAN(field)                                           \
+	{                                                        \
+#field, offsetof(struct guest_options, field), 0 \
+	}
 
 static const struct key keys[] = {
 	STRING(root), STRING(rootfstype), STRING(rootflags),  STRING(hostname),
 	STRING(user), BOOLEAN(systemd),   BOOLEAN(installer), BOOLEAN(debug),
 };
 
-/* Copies the next word without its quotes. Returns its length, 0 at the end, -1 when longer than MAX_WORD. */
+/*
+ * Copies the next word without its quotes. Returns its length, 0 at the end, -1 when longer than
+ * MAX_WORD.
+ */
 static int next_word(const char **line, char *word)
 {
 	const char *p = *line;
@@ -57,11 +67,14 @@ static int set_option(struct guest_options *o, const char *name, const char *val
 			continue;
 		if (keys[i].size == 0) {
 			if (str_to_bool(value, (bool *)field) < 0)
-				return err_say(err, EINVAL, "kernel parameter lvm.%s=%s: use 0 or 1", name, value);
+				return err_say(err, EINVAL,
+					       "kernel parameter lvm.%s=%s: use 0 or 1", name,
+					       value);
 			return 0;
 		}
 		if (strlen(value) >= keys[i].size)
-			return err_say(err, EINVAL, "kernel parameter lvm.%s is longer than %zu bytes", name,
+			return err_say(err, EINVAL,
+				       "kernel parameter lvm.%s is longer than %zu bytes", name,
 				       keys[i].size - 1);
 		strcpy(field, value);
 		return 0;

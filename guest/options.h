@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the host tells lvm-guest on the kernel's command line: lvm.KEY=value (Linux admin-guide/kernel-parameters.rst). */
+/* What the host says on the kernel's command line: lvm.KEY=value. */
 #ifndef LVM_GUEST_OPTIONS_H
 #define LVM_GUEST_OPTIONS_H
 
@@ -8,7 +8,10 @@
 
 #include "base/err.h"
 
-/* Strings are "" when not given; defaults: root /dev/vda, rootfstype ext4, user root, hostname empty. */
+/*
+ * Strings are "" when not given; defaults: root /dev/vda, rootfstype ext4, user root, hostname
+ * empty.
+ */
 struct guest_options {
 	char root[64];
 	char rootfstype[32];
@@ -21,8 +24,9 @@ struct guest_options {
 };
 
 /*
- * The line as /proc/cmdline has it; words in double quotes keep their spaces. Words that do not begin with "lvm." are the kernel's or
- * the distro's. -EINVAL: an unknown lvm.KEY, a value too long or not of its kind; said in err.
+ * The line as /proc/cmdline has it; words in double quotes keep their spaces. Words that do not
+ * begin with "lvm." are the kernel's or the distro's. -EINVAL: an unknown lvm.KEY, a value too long
+ * or not of its kind; said in err.
  */
 int guest_options_parse(const char *line, struct guest_options *ret, struct err *err);
 

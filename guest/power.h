@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /*
- * SIGTERM to every process but the caller, which is PID 1, then SIGKILL to those that are left after grace_ms. Returns
- * when none is left (or a second after SIGKILL).
+ * SIGTERM to every process but the caller, which is PID 1, then SIGKILL to those that are left
+ * after grace_ms. Returns when none is left (or a second after SIGKILL).
  */
 void power_kill_all(int grace_ms);
 

@@ -12,7 +12,7 @@
 
 struct frame_rule {
 	uint32_t min, max; /* payload length */
-	bool stream;	   /* .stream counts */
+	bool stream;       /* .stream counts */
 };
 
 static const struct frame_rule rules[] = {
@@ -66,7 +66,8 @@ int proto_parse(const void *buf, size_t len, struct proto_frame *ret, size_t *re
 	return 1;
 }
 
-void proto_put_header(uint8_t out[PROTO_HEADER_LEN], enum proto_type type, enum proto_stream stream, size_t len)
+void proto_put_header(uint8_t out[PROTO_HEADER_LEN], enum proto_type type, enum proto_stream stream,
+		      size_t len)
 {
 	assert(type < NUM_RULES && len >= rules[type].min && len <= rules[type].max);
 	put_le32(out, (uint32_t)len);
@@ -202,7 +203,8 @@ void proto_request_add(struct proto_request *r, enum proto_field tag, const void
 {
 	size_t need;
 
-	if (len > PROTO_MAX_REQUEST || r->len + FIELD_HEADER + len > PROTO_HEADER_LEN + PROTO_MAX_REQUEST) {
+	if (len > PROTO_MAX_REQUEST ||
+	    r->len + FIELD_HEADER + len > PROTO_HEADER_LEN + PROTO_MAX_REQUEST) {
 		r->too_big = true;
 		return;
 	}

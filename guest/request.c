@@ -9,11 +9,14 @@
 #include "base/endian.h"
 #include "base/str.h"
 
-#define KNOWN_FLAGS                                                                                                    \
-	(PROTO_EXEC_SHELL | PROTO_EXEC_TTY_STDIN | PROTO_EXEC_TTY_STDOUT | PROTO_EXEC_TTY_STDERR |                     \
+#define KNOWN_FLAGS                                                                                \
+	(PROTO_EXEC_SHELL | PROTO_EXEC_TTY_STDIN | PROTO_EXEC_TTY_STDOUT | PROTO_EXEC_TTY_STDERR | \
 	 PROTO_EXEC_CWD_OPTIONAL)
 
-/* Counts ARG and ENV, and finds out whether the rest of the fields can be taken without another check. */
+/*
+ * Counts ARG and ENV, and finds out whether the rest of the fields can be taken without another
+ * check.
+ */
 static int count(const struct proto_frame *f, unsigned *ret_args, unsigned *ret_env)
 {
 	const uint8_t *pos = f->payload;
@@ -84,15 +87,19 @@ int request_parse(const struct proto_frame *f, struct request *ret, struct err *
 	char *at;
 
 	if (count(f, &num_args, &num_env) < 0)
-		return err_say(err, EPROTO, "lvm-guest cannot read the request: a field is malformed or unknown");
+		return err_say(
+			err, EPROTO,
+			"lvm-guest cannot read the request: a field is malformed or unknown");
 	r.strings = at = xcalloc(1, f->len + 1);
 	r.argv = xcalloc(num_args + 1, sizeof(*r.argv));
 	r.env = xcalloc(num_env + 1, sizeof(*r.env));
 	while (proto_field_next(&pos, &left, &v) == 1)
 		take_field(&r, &v, &at);
-	if ((r.flags & ~(uint32_t)KNOWN_FLAGS) || ((r.flags & PROTO_EXEC_SHELL) && r.num_args != 1)) {
+	if ((r.flags & ~(uint32_t)KNOWN_FLAGS) ||
+	    ((r.flags & PROTO_EXEC_SHELL) && r.num_args != 1)) {
 		request_done(&r);
-		return err_say(err, EPROTO, "lvm-guest cannot read the request: its flags make no sense");
+		return err_say(err, EPROTO,
+			       "lvm-guest cannot read the request: its flags make no sense");
 	}
 	*ret = r;
 	return 0;

@@ -9,9 +9,9 @@
 #include "guest/proto.h"
 
 struct request {
-	char *strings; /* owned: what the pointers below point into */
+	char *strings;                  /* owned: what the pointers below point into */
 	const char *user, *cwd, *label; /* NULL: not given */
-	char **argv;	/* NULL-terminated, owned array */
+	char **argv;                    /* NULL-terminated, owned array */
 	char **env;
 	unsigned num_args, num_env;
 	uint32_t flags; /* enum proto_exec_flags */
@@ -20,7 +20,9 @@ struct request {
 	struct proto_winsize winsize;
 };
 
-/* The payload of an EXEC or INSTALL frame. -EPROTO: malformed, said in err; nothing to free then. */
+/*
+ * The payload of an EXEC or INSTALL frame. -EPROTO: malformed, said in err; nothing to free then.
+ */
 int request_parse(const struct proto_frame *f, struct request *ret, struct err *err);
 void request_done(struct request *r);
 

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A session: one poll loop between a connection's frames and one command (docs/agent-protocol.md, "Sessions"). */
+/* A session: one poll loop between a connection's frames and one command. */
 /*
- * The session's process leads a terminal session of its own; the command is the foreground process group in it. So
- * Ctrl-Z stops a command that `lvm run` started directly (its group is not orphaned: its parent is here), and we
- * see that with WUNTRACED. A login shell moves the foreground group about as it likes; signals from the host follow it.
+ * The session's process leads a terminal session of its own; the command is the foreground process
+ * group in it. So Ctrl-Z stops a command that `lvm run` started directly (its group is not
+ * orphaned: its parent is here), and we see that with WUNTRACED. A login shell moves the foreground
+ * group about as it likes; signals from the host follow it.
  *
- * The end of a session. EXIT is sent after all that the command wrote. A process it left behind may hold the same pipes
- * open for days (a daemon started by a script), so end of file cannot be waited for; and what `cmd > >(filter)` still
- * prints should not be cut off. Therefore: what was in the pipes when the command exited is sent in any case, however slow the
- * host reads; after that output is awaited until it pauses for QUIET_MS, or LINGER_MS are over.
+ * The end of a session. EXIT is sent after all that the command wrote. A process it left behind may
+ * hold the same pipes open for days (a daemon started by a script), so end of file cannot be waited
+ * for; and what `cmd > >(filter)` still prints should not be cut off. Therefore: what was in the
+ * pipes when the command exited is sent in any case, however slow the host reads; after that output
+ * is awaited until it pauses for QUIET_MS, or LINGER_MS are over.
  *
- * When the host goes away first, the command gets SIGHUP as from a terminal that was closed, and SIGKILL after grace_ms.
+ * When the host goes away first, the command gets SIGHUP as from a terminal that was closed, and
+ * SIGKILL after grace_ms.
  */
 #include "guest/session.h"
 
@@ -62,7 +65,8 @@ static pid_t foreground_group(struct session *s)
 {
 	pid_t group = -1;
 
-	if (s->stream[PROTO_TTY].fd >= 0 && ioctl(s->stream[PROTO_TTY].fd, TIOCGPGRP, &group) == 0 && group > 1 &&
+	if (s->stream[PROTO_TTY].fd >= 0 &&
+	    ioctl(s->stream[PROTO_TTY].fd, TIOCGPGRP, &group) == 0 && group > 1 &&
 	    group != getpid())
 		s->foreground = group;
 	return s->foreground;
@@ -107,7 +111,8 @@ static void start_install(struct session *s, const struct request *req)
 	int r;
 
 	if (!s->cfg->install_disk) {
-		refuse(s, EOPNOTSUPP, PROTO_FAULT_LVM, "this VM runs a distro and is not the installer");
+		refuse(s, EOPNOTSUPP, PROTO_FAULT_LVM,
+		       "this VM runs a distro and is not the installer");
 		return;
 	}
 	r = install_run(&s->conn, s->cfg->install_disk, req, &err);
@@ -138,7 +143,8 @@ static void start_shutdown(struct session *s, uint32_t how)
 	uint8_t frame[PROTO_SMALL_FRAME];
 
 	if (how > 1 || s->cfg->agent == 0) {
-		refuse(s, EINVAL, PROTO_FAULT_LVM, "lvm-guest cannot shut down in the way that was asked for");
+		refuse(s, EINVAL, PROTO_FAULT_LVM,
+		       "lvm-guest cannot shut down in the way that was asked for");
 		return;
 	}
 	conn_send(&s->conn, frame, proto_put_u32x2(frame, PROTO_EXIT, 0, 0));
@@ -153,7 +159,8 @@ static void handle_hello(struct session *s, const struct proto_frame *f)
 
 	if (version == -EPROTONOSUPPORT)
 		refuse(s, EPROTONOSUPPORT, PROTO_FAULT_LVM,
-		       "the lvm command and the VM's lvm-guest have no protocol version in common; restart the distro");
+		       "the lvm command and the VM's lvm-guest have no protocol version in "
+		       "common; restart the distro");
 	else if (version < 0)
 		s->state = SESSION_OVER; /* not lvm at all: no sentence would be read */
 	else
@@ -190,8 +197,10 @@ static void set_winsize(struct session *s, const uint8_t *payload)
 	struct winsize w;
 
 	proto_get_winsize(payload, &ws);
-	w = (struct winsize){
-		.ws_row = ws.rows, .ws_col = ws.cols, .ws_xpixel = ws.xpixel, .ws_ypixel = ws.ypixel};
+	w = (struct winsize){.ws_row = ws.rows,
+			     .ws_col = ws.cols,
+			     .ws_xpixel = ws.xpixel,
+			     .ws_ypixel = ws.ypixel};
 	if (s->stream[PROTO_TTY].fd >= 0)
 		(void)ioctl(s->stream[PROTO_TTY].fd, TIOCSWINSZ, &w);
 }
@@ -204,8 +213,9 @@ static int handle_running(struct session *s, const struct proto_frame *f)
 
 	switch (f->type) {
 	case PROTO_DATA:
-		return f->stream == PROTO_STDIN || f->stream == PROTO_TTY ? stream_receive(st, f->payload, f->len)
-									  : -EPROTO;
+		return f->stream == PROTO_STDIN || f->stream == PROTO_TTY
+			       ? stream_receive(st, f->payload, f->len)
+			       : -EPROTO;
 	case PROTO_END:
 		stream_receive_end(st);
 		return 0;
@@ -262,14 +272,18 @@ static void handle_input(struct session *s)
 			break;
 	}
 	if (r < 0) {
-		conn_send_error(&s->conn, EPROTO, PROTO_FAULT_LVM, "lvm-guest got a frame that the protocol does not allow");
+		conn_send_error(&s->conn, EPROTO, PROTO_FAULT_LVM,
+				"lvm-guest got a frame that the protocol does not allow");
 		hang_up(s);
 	} else if (s->conn.eof && r == 0 && s->state < SESSION_HANGUP) {
 		hang_up(s);
 	}
 }
 
-/* After a hang-up output is still read: SIGPIPE must not be faster than the command's handler of SIGHUP. */
+/*
+ * After a hang-up output is still read: SIGPIPE must not be faster than the command's handler of
+ * SIGHUP.
+ */
 static void drop_output(struct stream *st)
 {
 	uint8_t drop[4096];
@@ -336,7 +350,10 @@ static void command_exited(struct session *s, int status)
 		struct pollfd p = {.fd = s->stream[i].fd, .events = POLLIN};
 		int bytes = 0;
 
-		/* poll() has the terminal's buffers flushed, without which some of its output would not be counted. */
+		/*
+		 * poll() has the terminal's buffers flushed, without which some of its output would
+		 * not be counted.
+		 */
 		if (s->stream[i].gives && poll(&p, 1, 0) >= 0 && ioctl(p.fd, FIONREAD, &bytes) == 0)
 			s->stream[i].owed = (size_t)bytes;
 	}
@@ -391,9 +408,11 @@ static void check_exited(struct session *s)
 	if (open && (owed || (now < s->quiet_at && now < s->give_up_at)))
 		return;
 	if (WIFSIGNALED(s->status))
-		conn_send(&s->conn, frame, proto_put_u32x2(frame, PROTO_EXIT, 1, (uint32_t)WTERMSIG(s->status)));
+		conn_send(&s->conn, frame,
+			  proto_put_u32x2(frame, PROTO_EXIT, 1, (uint32_t)WTERMSIG(s->status)));
 	else
-		conn_send(&s->conn, frame, proto_put_u32x2(frame, PROTO_EXIT, 0, (uint32_t)WEXITSTATUS(s->status)));
+		conn_send(&s->conn, frame,
+			  proto_put_u32x2(frame, PROTO_EXIT, 0, (uint32_t)WEXITSTATUS(s->status)));
 	s->state = SESSION_OVER;
 }
 
@@ -435,10 +454,15 @@ static void prepare_poll(const struct session *s, struct pollfd p[POLL_NUM])
 		const struct stream *st = &s->stream[i];
 		short events = stream_wants_write(st) ? POLLOUT : 0;
 
-		if (s->state == SESSION_HANGUP ? st->gives
-					       : stream_wants_read(st) && space >= PROTO_HEADER_LEN + MIN_READ + REPLY_ROOM)
+		if (s->state == SESSION_HANGUP
+			    ? st->gives
+			    : stream_wants_read(st) &&
+				      space >= PROTO_HEADER_LEN + MIN_READ + REPLY_ROOM)
 			events |= POLLIN;
-		/* Without interest the descriptor is left out: its POLLHUP would be reported for ever. */
+		/*
+		 * Without interest the descriptor is left out: its POLLHUP would be reported for
+		 * ever.
+		 */
 		p[POLL_STREAMS + i] = (struct pollfd){.fd = events ? st->fd : -1, .events = events};
 	}
 }
@@ -476,7 +500,8 @@ static void session_step(struct session *s)
 
 static int prepare_process(void)
 {
-	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+	static const int ignored[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGPIPE, SIGTSTP,
+				      SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 	sigset_t set;
 
 	(void)setsid();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From an EXEC request to a running command: user, environment, streams, and whose fault a failure is. */
+/* From EXEC to a running command: user, environment, streams, whose fault a failure is. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -27,14 +27,17 @@ static const enum proto_exec_flags tty_flag[3] = {PROTO_EXEC_TTY_STDIN, PROTO_EX
 
 static int set_winsize(int master, const struct proto_winsize *ws)
 {
-	struct winsize w = {
-		.ws_row = ws->rows, .ws_col = ws->cols, .ws_xpixel = ws->xpixel, .ws_ypixel = ws->ypixel};
+	struct winsize w = {.ws_row = ws->rows,
+			    .ws_col = ws->cols,
+			    .ws_xpixel = ws->xpixel,
+			    .ws_ypixel = ws->ypixel};
 
 	return ioctl(master, TIOCSWINSZ, &w);
 }
 
 /* Opens a terminal that belongs to the user and makes it this process's controlling one. */
-static int open_tty(struct session *s, const struct request *req, uid_t uid, struct ends *e, struct err *err)
+static int open_tty(struct session *s, const struct request *req, uid_t uid, struct ends *e,
+		    struct err *err)
 {
 	struct termios t;
 	int unlocked = 0;
@@ -58,7 +61,10 @@ static int open_tty(struct session *s, const struct request *req, uid_t uid, str
 	return 0;
 }
 
-/* A pipe whose inode belongs to the user: commands open /dev/stdin and /dev/stdout by name. Index 0 is stdin. */
+/*
+ * A pipe whose inode belongs to the user: commands open /dev/stdin and /dev/stdout by name. Index 0
+ * is stdin.
+ */
 static int open_pipe(unsigned index, uid_t uid, int *ret_ours, int *ret_theirs, struct err *err)
 {
 	int p[2];
@@ -73,7 +79,8 @@ static int open_pipe(unsigned index, uid_t uid, int *ret_ours, int *ret_theirs, 
 	return 0;
 }
 
-static int open_streams(struct session *s, const struct request *req, uid_t uid, struct ends *e, struct err *err)
+static int open_streams(struct session *s, const struct request *req, uid_t uid, struct ends *e,
+			struct err *err)
 {
 	uint32_t any = PROTO_EXEC_TTY_STDIN | PROTO_EXEC_TTY_STDOUT | PROTO_EXEC_TTY_STDERR;
 	int r = 0, ours;
@@ -119,8 +126,8 @@ static void add_runtime_dir(struct env *env, const struct session_config *cfg, c
 		(void)env_put(env, var, strlen(var));
 }
 
-static int build_env(struct env *env, const struct session *s, const struct request *req, const struct user *u,
-		     struct err *err)
+static int build_env(struct env *env, const struct session *s, const struct request *req,
+		     const struct user *u, struct err *err)
 {
 	env_login(env, s->cfg->etc, u);
 	add_runtime_dir(env, s->cfg, u);
@@ -130,10 +137,15 @@ static int build_env(struct env *env, const struct session *s, const struct requ
 		int r = env_put(env, req->env[i], strlen(req->env[i]));
 
 		if (r == -EINVAL)
-			return err_say(err, EPROTO, "lvm-guest cannot use the environment entry '%.64s': it is not "
-						    "NAME=value", req->env[i]);
+			return err_say(
+				err, EPROTO,
+				"lvm-guest cannot use the environment entry '%.64s': it is not "
+				"NAME=value",
+				req->env[i]);
 		if (r < 0)
-			return err_say(err, E2BIG, "the command's environment has more than %d variables", ENV_MAX);
+			return err_say(err, E2BIG,
+				       "the command's environment has more than %d variables",
+				       ENV_MAX);
 	}
 	return 0;
 }
@@ -146,7 +158,8 @@ static const char *base_name(const char *path)
 }
 
 /* The directory to start in, by proto.h's rules; NULL means home. */
-static int resolve_cwd(const struct request *req, const struct user *u, char **ret_cwd, struct err *err)
+static int resolve_cwd(const struct request *req, const struct user *u, char **ret_cwd,
+		       struct err *err)
 {
 	*ret_cwd = NULL;
 	if (!req->cwd)
@@ -156,21 +169,23 @@ static int resolve_cwd(const struct request *req, const struct user *u, char **r
 	else if (req->cwd[0] == '~' && (req->cwd[1] == 0 || req->cwd[1] == '/'))
 		*ret_cwd = str_fmt("%s%s", u->home, req->cwd + 1);
 	else
-		return err_say(err, ENOENT, "cannot enter directory '%.512s': give an absolute path, or one that begins with ~",
+		return err_say(err, ENOENT,
+			       "cannot enter directory '%.512s': give an absolute path, or one "
+			       "that begins with ~",
 			       req->cwd);
 	return 0;
 }
 
-static int explain(const struct spawn_plan *plan, const struct spawn_failure *f, enum proto_fault *ret_fault,
-		   struct err *err)
+static int explain(const struct spawn_plan *plan, const struct spawn_failure *f,
+		   enum proto_fault *ret_fault, struct err *err)
 {
 	const char *user = plan->user->name;
 
 	switch (f->stage) {
 	case SPAWN_CWD:
 		*ret_fault = PROTO_FAULT_CWD;
-		return err_set(err, f->code, "cannot enter directory '%.512s' as user '%s'", plan->cwd ? plan->cwd : "/",
-			       user);
+		return err_set(err, f->code, "cannot enter directory '%.512s' as user '%s'",
+			       plan->cwd ? plan->cwd : "/", user);
 	case SPAWN_USER:
 		*ret_fault = PROTO_FAULT_LVM;
 		return err_set(err, f->code, "cannot become user '%s' in the distro", user);
@@ -184,16 +199,20 @@ static int explain(const struct spawn_plan *plan, const struct spawn_failure *f,
 		*ret_fault = PROTO_FAULT_NOT_FOUND;
 		if (strchr(plan->file, '/'))
 			return err_set(err, f->code, "cannot run '%.512s'", plan->file);
-		return err_say(err, f->code, "cannot run '%.512s': no such command in the PATH of user '%s'", plan->file,
-			       user);
+		return err_say(err, f->code,
+			       "cannot run '%.512s': no such command in the PATH of user '%s'",
+			       plan->file, user);
 	}
 	*ret_fault = PROTO_FAULT_NOT_EXEC;
 	return err_set(err, f->code, "cannot run '%.512s'", plan->file);
 }
 
-/* Fills file and argv. args: room for four pointers, used where the request's own array does not do. */
-static void choose_command(struct spawn_plan *plan, const struct request *req, const struct user *u, char **args,
-			   char *login_name)
+/*
+ * Fills file and argv. args: room for four pointers, used where the request's own array does not
+ * do.
+ */
+static void choose_command(struct spawn_plan *plan, const struct request *req, const struct user *u,
+			   char **args, char *login_name)
 {
 	if (req->num_args == 0) {
 		args[0] = login_name;
@@ -212,8 +231,8 @@ static void choose_command(struct spawn_plan *plan, const struct request *req, c
 	plan->argv = args;
 }
 
-static int start(struct session *s, const struct request *req, const struct user *u, enum proto_fault *ret_fault,
-		 struct err *err)
+static int start(struct session *s, const struct request *req, const struct user *u,
+		 enum proto_fault *ret_fault, struct err *err)
 {
 	struct ends ends = {.fd = {-1, -1, -1}, .master = -1};
 	struct spawn_plan plan = {.user = u, .cwd_optional = req->flags & PROTO_EXEC_CWD_OPTIONAL};
@@ -247,7 +266,8 @@ static int start(struct session *s, const struct request *req, const struct user
 	return r;
 }
 
-int session_exec(struct session *s, const struct request *req, enum proto_fault *ret_fault, struct err *err)
+int session_exec(struct session *s, const struct request *req, enum proto_fault *ret_fault,
+		 struct err *err)
 {
 	const char *name = req->user ? req->user : s->cfg->default_user;
 	struct user u = {0};

@@ -11,11 +11,11 @@
 #include "guest/stream.h"
 
 enum session_state {
-	SESSION_HELLO,	 /* the host's HELLO is awaited */
+	SESSION_HELLO,   /* the host's HELLO is awaited */
 	SESSION_REQUEST, /* a request is awaited */
 	SESSION_RUNNING, /* the command runs */
-	SESSION_EXITED,	 /* it has exited, what it wrote is on its way */
-	SESSION_HANGUP,	 /* the host is gone, the command has been told */
+	SESSION_EXITED,  /* it has exited, what it wrote is on its way */
+	SESSION_HANGUP,  /* the host is gone, the command has been told */
 	SESSION_OVER,
 };
 
@@ -25,17 +25,18 @@ struct session {
 	enum session_state state;
 	int signals; /* signalfd */
 	struct stream stream[PROTO_TTY + 1];
-	int tty;     /* the terminal's slave, held open until the command exits; -1 */
+	int tty; /* the terminal's slave, held open until the command exits; -1 */
 	pid_t command, foreground;
-	int status;  /* as waitpid(2) gave it */
+	int status;                   /* as waitpid(2) gave it */
 	int64_t quiet_at, give_up_at; /* SESSION_EXITED: when to stop waiting for output */
-	int64_t kill_at;	      /* SESSION_HANGUP */
+	int64_t kill_at;              /* SESSION_HANGUP */
 };
 
 /*
- * Starts what the request says, and fills command, tty and stream. 0, or -errno with the fault and the sentence in
- * err; streams are then closed.
+ * Starts what the request says, and fills command, tty and stream. 0, or -errno with the fault and
+ * the sentence in err; streams are then closed.
  */
-int session_exec(struct session *s, const struct request *req, enum proto_fault *ret_fault, struct err *err);
+int session_exec(struct session *s, const struct request *req, enum proto_fault *ret_fault,
+		 struct err *err);
 
 #endif

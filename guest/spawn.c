@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vfork, credentials, directory, descriptors, exec: what happens between a request and its command. */
+/* vfork, credentials, directory, descriptors, exec: from a request to its command. */
 #include "guest/spawn.h"
 
 #include <errno.h>
@@ -12,7 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Ignored signals stay ignored over exec, and we ignore some; the numbers are Linux's, up to SIGRTMAX. */
+/*
+ * Ignored signals stay ignored over exec, and we ignore some; the numbers are Linux's, up to
+ * SIGRTMAX.
+ */
 static void reset_signals(void)
 {
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
@@ -72,7 +75,9 @@ static bool is_directory(const char *file)
 	return stat(file, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* execvp(3)'s search, on the command's PATH instead of ours. Returns only on failure, with errno. */
+/*
+ * execvp(3)'s search, on the command's PATH instead of ours. Returns only on failure, with errno.
+ */
 static void exec_in_path(const struct spawn_plan *plan)
 {
 	const char *dir = plan->path ? plan->path : "";
@@ -90,7 +95,8 @@ static void exec_in_path(const struct spawn_plan *plan)
 			execve(full, plan->argv, plan->envp);
 			if (errno == EACCES && !is_directory(full))
 				denied = true;
-			else if (errno != EACCES && errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+			else if (errno != EACCES && errno != ENOENT && errno != ENOTDIR &&
+				 errno != ELOOP)
 				return;
 		}
 		dir += len + (dir[len] ? 1 : 0);
@@ -103,7 +109,8 @@ static void run_child(const struct spawn_plan *plan, volatile struct spawn_failu
 {
 	sigset_t none;
 
-	if (!enter_group_and_streams(plan, f) || !become_user(plan->user, f) || !enter_directory(plan, f))
+	if (!enter_group_and_streams(plan, f) || !become_user(plan->user, f) ||
+	    !enter_directory(plan, f))
 		return;
 	umask(022);
 	reset_signals();
@@ -119,7 +126,9 @@ static void run_child(const struct spawn_plan *plan, volatile struct spawn_failu
 __attribute__((noinline)) int spawn_command(const struct spawn_plan *plan, pid_t *ret_pid,
 					    struct spawn_failure *ret_failure)
 {
-	/* volatile: the child writes it, and to the compiler a store before _exit() is for nobody. */
+	/*
+	 * volatile: the child writes it, and to the compiler a store before _exit() is for nobody.
+	 */
 	volatile struct spawn_failure failure = {.stage = SPAWN_SETUP, .code = 0};
 	sigset_t all, old;
 	pid_t pid;

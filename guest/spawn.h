@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Starts a session's command: as its user, in its directory, on its streams, as the terminal's foreground group. */
+/* Starts a session's command: its user, directory, streams, and foreground group. */
 #ifndef LVM_GUEST_SPAWN_H
 #define LVM_GUEST_SPAWN_H
 
@@ -10,13 +10,13 @@
 
 struct spawn_plan {
 	const struct user *user;
-	const char *file;	/* searched in path unless it has a slash */
+	const char *file; /* searched in path unless it has a slash */
 	char *const *argv, *const *envp;
-	const char *path;	/* PATH of the environment; NULL or "": nothing is found */
-	const char *cwd;	/* absolute; NULL: home, or / where that is missing */
+	const char *path; /* PATH of the environment; NULL or "": nothing is found */
+	const char *cwd;  /* absolute; NULL: home, or / where that is missing */
 	bool cwd_optional;
-	int fds[3];		/* become 0, 1, 2; close-on-exec, and none of them below 3 */
-	int tty;		/* the caller's controlling terminal, or -1 */
+	int fds[3]; /* become 0, 1, 2; close-on-exec, and none of them below 3 */
+	int tty;    /* the caller's controlling terminal, or -1 */
 };
 
 enum spawn_stage {
@@ -32,9 +32,9 @@ struct spawn_failure {
 };
 
 /*
- * The caller has one thread and has blocked all signals that it handles; the command starts with none blocked and none
- * ignored, leading its own process group. The address space is shared until exec (vfork), so the caller's memory is not
- * copied. 0, or -errno with *ret_failure set.
+ * The caller has one thread and has blocked all signals that it handles; the command starts with
+ * none blocked and none ignored, leading its own process group. The address space is shared until
+ * exec (vfork), so the caller's memory is not copied. 0, or -errno with *ret_failure set.
  */
 int spawn_command(const struct spawn_plan *plan, pid_t *ret_pid, struct spawn_failure *ret_failure);
 

@@ -20,7 +20,8 @@ void stream_init(struct stream *s, int fd, bool takes, bool gives)
 			     .rx_left = PROTO_WINDOW,
 			     .tx_left = PROTO_WINDOW};
 	if (s->takes)
-		s->ring = xcalloc(1, PROTO_WINDOW); /* fresh memory: only what is used becomes resident */
+		s->ring = xcalloc(
+			1, PROTO_WINDOW); /* fresh memory: only what is used becomes resident */
 }
 
 void stream_close(struct stream *s)

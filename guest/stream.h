@@ -22,18 +22,21 @@ struct stream {
 	uint32_t rx_done; /* bytes dealt with, credit for which has not been given back */
 
 	/* From the command. */
-	bool gives;	  /* end of file has not been seen */
+	bool gives;       /* end of file has not been seen */
 	uint32_t tx_left; /* bytes that we may still send */
-	size_t owed;	  /* bytes the command had written when it exited */
+	size_t owed;      /* bytes the command had written when it exited */
 };
 
-/* fd: our end of the pipe or the terminal's master, or -1. The host's initial credit holds also for a stream that is not there. */
+/*
+ * fd: our end of the pipe or the terminal's master, or -1. The host's initial credit holds also for
+ * a stream that is not there.
+ */
 void stream_init(struct stream *s, int fd, bool takes, bool gives);
 void stream_close(struct stream *s);
 
 /*
- * Bytes from the host. What the command cannot take at once waits in the ring; what no one will ever read is dropped and
- * credited. -EPROTO: more than the host had credit for.
+ * Bytes from the host. What the command cannot take at once waits in the ring; what no one will
+ * ever read is dropped and credited. -EPROTO: more than the host had credit for.
  */
 int stream_receive(struct stream *s, const uint8_t *buf, size_t len);
 /* END from the host. */

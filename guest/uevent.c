@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A uevent is only a reason to look again: its text is not read, so lost and forged ones do no harm. */
+/* A uevent is only a reason to look again, so lost and forged ones do no harm. */
 #include "guest/uevent.h"
 
 #include <errno.h>
@@ -12,7 +12,8 @@
 int uevent_open(void)
 {
 	struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = 1};
-	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_KOBJECT_UEVENT);
 
 	if (fd < 0)
 		return -errno;

@@ -38,7 +38,9 @@ static bool next_line(struct slice *rest, struct slice *ret)
 	return true;
 }
 
-/* Splits at colons; the last field keeps what is beyond. Returns how many there are, at most max. */
+/*
+ * Splits at colons; the last field keeps what is beyond. Returns how many there are, at most max.
+ */
 static unsigned split(struct slice line, struct slice *f, unsigned max)
 {
 	unsigned n = 0;
@@ -82,7 +84,8 @@ static char *slice_dup(struct slice s)
 	return copy;
 }
 
-static bool passwd_line(struct slice line, struct slice f[MAX_FIELDS], unsigned *ret_uid, unsigned *ret_gid)
+static bool passwd_line(struct slice line, struct slice f[MAX_FIELDS], unsigned *ret_uid,
+			unsigned *ret_gid)
 {
 	if (line.len == 0 || line.p[0] == '#' || split(line, f, MAX_FIELDS) != MAX_FIELDS)
 		return false;
@@ -154,7 +157,8 @@ void users_add_groups(struct user *u, const char *group, size_t len)
 	unsigned gid;
 
 	while (next_line(&rest, &line)) {
-		if (line.len == 0 || line.p[0] == '#' || split(line, f, 4) != 4 || !slice_id(f[2], &gid))
+		if (line.len == 0 || line.p[0] == '#' || split(line, f, 4) != 4 ||
+		    !slice_id(f[2], &gid))
 			continue;
 		if (lists_member(f[3], u->name))
 			add_group(u, gid);
@@ -172,7 +176,8 @@ int users_find_id(const char *file, size_t len, const char *name, unsigned *ret_
 }
 
 /* Leaves *ret_buf NULL when there is no such file. */
-static int read_file(const char *etc, const char *name, char **ret_buf, size_t *ret_len, struct err *err)
+static int read_file(const char *etc, const char *name, char **ret_buf, size_t *ret_len,
+		     struct err *err)
 {
 	int r = etc_read(etc, name, USER_MAX_FILE, ret_buf, ret_len);
 
@@ -196,8 +201,11 @@ int users_lookup(const char *etc, const char *name, struct user *ret, struct err
 	r = users_find(passwd ? passwd : "", passwd_len, name, ret);
 	if (r < 0) {
 		if (strcmp(name, "root") != 0 && strcmp(name, "0") != 0)
-			return err_say(err, ENOENT, "the distro has no user '%.256s' in its /etc/passwd", name);
-		*ret = (struct user){.name = str_dup("root"), .home = str_dup("/root"), .shell = str_dup("/bin/sh")};
+			return err_say(err, ENOENT,
+				       "the distro has no user '%.256s' in its /etc/passwd", name);
+		*ret = (struct user){.name = str_dup("root"),
+				     .home = str_dup("/root"),
+				     .shell = str_dup("/bin/sh")};
 	}
 	r = read_file(etc, "group", &group, &group_len, err);
 	if (r < 0) {

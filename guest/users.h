@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads passwd(5) and group(5) files as bytes: a static program has no name service of the distro's. */
+/* Reads passwd(5) and group(5): a static program has no name service of the distro's. */
 #ifndef LVM_GUEST_USERS_H
 #define LVM_GUEST_USERS_H
 
@@ -18,12 +18,13 @@ struct user {
 	size_t num_groups;
 };
 
-#define USER_MAX_GROUPS 65536		    /* NGROUPS_MAX */
-#define USER_MAX_FILE	(32 * 1024 * 1024) /* a larger passwd or group file is refused */
+#define USER_MAX_GROUPS 65536              /* NGROUPS_MAX */
+#define USER_MAX_FILE   (32 * 1024 * 1024) /* a larger passwd or group file is refused */
 
 /*
- * The user of that name in the passwd file's bytes or, when there is none, of that decimal uid. Lines that are no
- * passwd lines are passed over, as libc does. Groups are left empty. 0, or -ENOENT.
+ * The user of that name in the passwd file's bytes or, when there is none, of that decimal uid.
+ * Lines that are no passwd lines are passed over, as libc does. Groups are left empty. 0, or
+ * -ENOENT.
  */
 int users_find(const char *passwd, size_t len, const char *name, struct user *ret);
 
@@ -34,8 +35,8 @@ void users_add_groups(struct user *u, const char *group, size_t len);
 int users_find_id(const char *file, size_t len, const char *name, unsigned *ret_id);
 
 /*
- * The user with groups, from the files passwd and group in directory etc. "root" (or "0") exists even where the files
- * do not. -ENOENT, said in err: no such user.
+ * The user with groups, from the files passwd and group in directory etc. "root" (or "0") exists
+ * even where the files do not. -ENOENT, said in err: no such user.
  */
 int users_lookup(const char *etc, const char *name, struct user *ret, struct err *err);
 

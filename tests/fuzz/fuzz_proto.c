@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lvm-guest against a host that is mostly right: the decoders alone, or a whole session with a command. */
+/* lvm-guest against a host that is mostly right: its decoders, or a whole session. */
 /*
- * The first byte chooses. A decoder gets the rest as it is. A session gets frames made from it, mostly valid, on a socketpair,
- * and runs one of a few harmless commands as a user whose shell is cat, so that nothing of the input is ever
- * executed. Checked are what the session sends (whole frames, nothing beyond the credit it had) and that its process ends by itself and in peace.
+ * The first byte chooses. A decoder gets the rest as it is. A session gets frames made from it,
+ * mostly valid, on a socketpair, and runs one of a few harmless commands as a user whose shell is
+ * cat, so that nothing of the input is ever executed. Checked are what the session sends (whole
+ * frames, nothing beyond the credit it had) and that its process ends by itself and in peace.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,7 @@
 #include "tests/support/check.h"
 
 #define MAX_STEPS 24
-#define END_MS	  20000
+#define END_MS    20000
 
 struct host {
 	struct fuzz in;
@@ -177,7 +178,8 @@ static void put(struct host *h, const void *buf, size_t len)
 static void put_frame(struct host *h, uint8_t *frame, size_t len)
 {
 	if (fuzz_flaw(&h->in, 24)) {
-		frame[fuzz_pick(&h->in, len < 24 ? (unsigned)len : 24)] ^= (uint8_t)(1 + fuzz_pick(&h->in, 255));
+		frame[fuzz_pick(&h->in, len < 24 ? (unsigned)len : 24)] ^=
+			(uint8_t)(1 + fuzz_pick(&h->in, 255));
 		h->flawed = true;
 	}
 	if (fuzz_flaw(&h->in, 64)) {
@@ -190,8 +192,14 @@ static void put_frame(struct host *h, uint8_t *frame, size_t len)
 static void put_exec(struct host *h)
 {
 	static const char *const commands[][4] = {
-		{"cat"}, {"true"}, {"sh", "-c", "echo out; echo err >&2; exit 3"}, {"head", "-c", "400000", "/dev/zero"},
-		{"sh", "-c", "exec <&-; exec sleep 5"}, {"nosuch"}, {""}, {NULL},
+		{"cat"},
+		{"true"},
+		{"sh", "-c", "echo out; echo err >&2; exit 3"},
+		{"head", "-c", "400000", "/dev/zero"},
+		{"sh", "-c", "exec <&-; exec sleep 5"},
+		{"nosuch"},
+		{""},
+		{NULL},
 	};
 	static const char *const dirs[] = {"/", "~", "~/x", "rel", "/nosuch"};
 	const char *const *argv = commands[fuzz_pick(&h->in, 8)];
@@ -209,7 +217,8 @@ static void put_exec(struct host *h)
 		proto_request_add_str(&r, PROTO_F_USER, "x");
 	if (fuzz_flaw(&h->in, 4))
 		proto_request_add_winsize(&r, &ws);
-	proto_request_add_u32(&r, PROTO_F_FLAGS, fuzz_pick(&h->in, fuzz_flaw(&h->in, 8) ? 256 : 32));
+	proto_request_add_u32(&r, PROTO_F_FLAGS,
+			      fuzz_pick(&h->in, fuzz_flaw(&h->in, 8) ? 256 : 32));
 	check(proto_request_finish(&r, PROTO_EXEC) == 0);
 	put_frame(h, r.buf, r.len);
 	proto_request_done(&r);
@@ -228,7 +237,8 @@ static void put_data(struct host *h)
 static void put_credit(struct host *h)
 {
 	enum proto_stream stream = fuzz_pick(&h->in, 4);
-	uint32_t n = fuzz_flaw(&h->in, 16) ? (uint32_t)fuzz_bits(&h->in, 4) : fuzz_pick(&h->in, 65536);
+	uint32_t n =
+		fuzz_flaw(&h->in, 16) ? (uint32_t)fuzz_bits(&h->in, 4) : fuzz_pick(&h->in, 65536);
 	uint8_t frame[PROTO_SMALL_FRAME];
 
 	h->credit[stream] += n;
@@ -270,14 +280,16 @@ static void step(struct host *h)
 		return;
 	default:
 		if (fuzz_flaw(&h->in, 8))
-			put_frame(h, frame, proto_put_u32(frame, PROTO_SHUTDOWN, 0, fuzz_pick(&h->in, 3)));
+			put_frame(h, frame,
+				  proto_put_u32(frame, PROTO_SHUTDOWN, 0, fuzz_pick(&h->in, 3)));
 	}
 }
 
 static void run_session(const uint8_t *data, size_t size)
 {
 	static struct host h;
-	struct session_config cfg = {.etc = world(), .run = world(), .default_user = "me", .grace_ms = 0};
+	struct session_config cfg = {
+		.etc = world(), .run = world(), .default_user = "me", .grace_ms = 0};
 	uint8_t frame[PROTO_SMALL_FRAME];
 	int sp[2], status;
 	pid_t pid;
@@ -302,7 +314,10 @@ static void run_session(const uint8_t *data, size_t size)
 		step(&h);
 	take(&h);
 	close(h.fd);
-	/* However it was left: it sees the end, ends its command, and goes. A hang here is the test's time-out. */
+	/*
+	 * However it was left: it sees the end, ends its command, and goes. A hang here is the
+	 * test's time-out.
+	 */
 	do { /* libFuzzer has a timer */
 		pid = waitpid(h.session, &status, 0);
 	} while (pid < 0 && errno == EINTR);

@@ -47,8 +47,8 @@ void guest_world_make(struct guest_world *w)
 	snprintf(w->run, sizeof(w->run), "%s/run", w->dir);
 	snprintf(w->home, sizeof(w->home), "%s/home", w->dir);
 	assert_int_equal(mkdir(w->etc, 0755) | mkdir(w->run, 0755) | mkdir(w->home, 0755), 0);
-	text = str_fmt("nobody:x:65534:65534::/nonexistent:/bin/sh\nme:x:%u:%u:,,,:%s:/bin/sh\n", (unsigned)getuid(),
-		       (unsigned)getgid(), w->home);
+	text = str_fmt("nobody:x:65534:65534::/nonexistent:/bin/sh\nme:x:%u:%u:,,,:%s:/bin/sh\n",
+		       (unsigned)getuid(), (unsigned)getgid(), w->home);
 	write_text(w->etc, "passwd", text);
 	free(text);
 	write_text(w->etc, "group", "nogroup:x:65534:\nstaff:x:50:other,me\nwheel:x:10:me\n");
@@ -66,7 +66,8 @@ void guest_world_remove(struct guest_world *w)
 
 void guest_client_open(struct guest_client *c, const struct guest_world *w, int grace_ms)
 {
-	struct session_config cfg = {.etc = w->etc, .run = w->run, .default_user = "me", .grace_ms = grace_ms};
+	struct session_config cfg = {
+		.etc = w->etc, .run = w->run, .default_user = "me", .grace_ms = grace_ms};
 	uint8_t frame[PROTO_SMALL_FRAME];
 	int sp[2];
 
@@ -183,7 +184,8 @@ static void take_frame(struct guest_client *c, const struct proto_frame *f)
 		c->over = c->failed = true;
 		c->err = get_le32(f->payload);
 		c->fault = get_le32(f->payload + 4);
-		snprintf(c->sentence, sizeof(c->sentence), "%.*s", (int)f->len - 8, (const char *)f->payload + 8);
+		snprintf(c->sentence, sizeof(c->sentence), "%.*s", (int)f->len - 8,
+			 (const char *)f->payload + 8);
 		return;
 	default:
 		assert_int_equal(f->type, PROTO_HELLO);
@@ -217,7 +219,8 @@ bool guest_client_step(struct guest_client *c, int timeout_ms)
 	return true;
 }
 
-bool guest_client_write(struct guest_client *c, enum proto_stream stream, const void *buf, size_t len)
+bool guest_client_write(struct guest_client *c, enum proto_stream stream, const void *buf,
+			size_t len)
 {
 	static uint8_t frame[PROTO_HEADER_LEN + PROTO_MAX_PAYLOAD];
 	const uint8_t *p = buf;

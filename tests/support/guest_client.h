@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's side of a lvm-guest session, for tests: a session process on a socketpair, and what came back. */
+/* The host's side of a lvm-guest session on a socketpair, for tests. */
 #ifndef LVM_TESTS_SUPPORT_GUEST_CLIENT_H
 #define LVM_TESTS_SUPPORT_GUEST_CLIENT_H
 
@@ -10,7 +10,10 @@
 
 #include "guest/proto.h"
 
-/* A directory with etc/passwd, etc/group and home, for the user "me" with the caller's ids. Owned by the process. */
+/*
+ * A directory with etc/passwd, etc/group and home, for the user "me" with the caller's ids. Owned
+ * by the process.
+ */
 struct guest_world {
 	char dir[64];
 	char etc[80], run[80], home[80];
@@ -24,9 +27,9 @@ struct guest_client {
 	pid_t command;
 	uint8_t in[2 * (PROTO_HEADER_LEN + PROTO_MAX_PAYLOAD)];
 	size_t in_len;
-	bool give_credit; /* give back what was received; true at first */
-	bool sending;	  /* a frame is half sent, no other may come between */
-	uint32_t due[PROTO_TTY + 1]; /* credit to give */
+	bool give_credit;               /* give back what was received; true at first */
+	bool sending;                   /* a frame is half sent, no other may come between */
+	uint32_t due[PROTO_TTY + 1];    /* credit to give */
 	uint32_t window[PROTO_TTY + 1]; /* bytes that may be sent */
 
 	/* What has come. */
@@ -34,11 +37,11 @@ struct guest_client {
 	size_t out_len[PROTO_TTY + 1];
 	bool ended[PROTO_TTY + 1];
 	unsigned pongs;
-	uint32_t stopped;	/* the last STOPPED's signal */
-	bool over;		/* EXIT, ERROR or end of file */
+	uint32_t stopped; /* the last STOPPED's signal */
+	bool over;        /* EXIT, ERROR or end of file */
 	bool exited, failed;
-	uint32_t kind, code;	/* of EXIT */
-	uint32_t err, fault;	/* of ERROR */
+	uint32_t kind, code; /* of EXIT */
+	uint32_t err, fault; /* of ERROR */
 	char sentence[4096];
 };
 
@@ -49,7 +52,8 @@ void guest_client_exec(struct guest_client *c, uint32_t flags, const char *const
 void guest_client_send(struct guest_client *c, const void *frame, size_t len);
 void guest_client_request(struct guest_client *c, struct proto_request *r, enum proto_type type);
 /* DATA within the window; takes what comes meanwhile. False when the session ended first. */
-bool guest_client_write(struct guest_client *c, enum proto_stream stream, const void *buf, size_t len);
+bool guest_client_write(struct guest_client *c, enum proto_stream stream, const void *buf,
+			size_t len);
 void guest_client_end(struct guest_client *c, enum proto_stream stream);
 void guest_client_signal(struct guest_client *c, int sig);
 /* Takes what comes for at most timeout_ms. False when nothing did. */

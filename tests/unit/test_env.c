@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* guest/env.c: variables replace each other, and the distro's files are read as pam_env and login read them. */
+/* guest/env.c: variables replace each other; files as pam_env and login read them. */
 #include "guest/env.h"
 
 #include <errno.h>
@@ -82,7 +82,9 @@ static void environment_files_are_read(void **state)
 
 static void login_defs_are_read(void **state)
 {
-	static const char text[] = "#ENV_PATH PATH=/no\nENV_PATHS x\nENV_PATH\tPATH=/a:/b \nENV_SUPATH  \"PATH=/s\"\nKEY";
+	static const char text[] =
+		"#ENV_PATH PATH=/no\nENV_PATHS x\nENV_PATH\tPATH=/a:/b \nENV_SUPATH  "
+		"\"PATH=/s\"\nKEY";
 	char *v = login_defs_get(text, strlen(text), "ENV_PATH");
 
 	assert_string_equal(v, "PATH=/a:/b");
@@ -106,8 +108,10 @@ static void write_file(const char *dir, const char *name, const char *text)
 
 static void a_login_has_its_variables(void **state)
 {
-	struct user root = {.name = (char *)"root", .home = (char *)"/root", .shell = (char *)"/bin/sh"};
-	struct user joe = {.name = (char *)"joe", .home = (char *)"/j", .shell = (char *)"/bin/j", .uid = 5};
+	struct user root = {
+		.name = (char *)"root", .home = (char *)"/root", .shell = (char *)"/bin/sh"};
+	struct user joe = {
+		.name = (char *)"joe", .home = (char *)"/j", .shell = (char *)"/bin/j", .uid = 5};
 	char dir[] = "/tmp/lvm-env-test.XXXXXX", path[128];
 	struct env e = {0};
 
@@ -116,7 +120,8 @@ static void a_login_has_its_variables(void **state)
 	snprintf(path, sizeof(path), "%s/environment", dir);
 	assert_int_equal(mkfifo(path, 0644), 0);
 	env_login(&e, dir, &root);
-	assert_string_equal(env_get(&e, "PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	assert_string_equal(env_get(&e, "PATH"),
+			    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 	env_done(&e);
 	assert_int_equal(unlink(path), 0);
 	write_file(dir, "login.defs", "ENV_SUPATH PATH=/su\nENV_PATH PATH=/us\n");
@@ -135,7 +140,10 @@ static void a_login_has_its_variables(void **state)
 	assert_string_equal(env_get(&e, "PATH"), "/env");
 	env_done(&e);
 	for (int i = 0; i < 3; i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, i == 0 ? "login.defs" : i == 1 ? "locale.conf" : "environment");
+		snprintf(path, sizeof(path), "%s/%s", dir,
+			 i == 0   ? "login.defs"
+			 : i == 1 ? "locale.conf"
+				  : "environment");
 		assert_int_equal(unlink(path), 0);
 	}
 	assert_int_equal(rmdir(dir), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* guest/extract.c: good, hostile, cut and meaningless archives, unpacked in a chroot (so: as root, else skipped). */
+/* guest/extract.c: archives good, hostile, cut and meaningless, in a chroot (as root). */
 #include "guest/extract.h"
 
 #include <archive.h>
@@ -90,7 +90,7 @@ static struct result unpack(const void *buf, size_t len, size_t step)
 
 struct member {
 	const char *path;
-	mode_t mode; /* with type */
+	mode_t mode;      /* with type */
 	const char *text; /* content, or target of a symbolic link */
 	const char *hardlink;
 	const char *acl;
@@ -132,15 +132,18 @@ static size_t pack(const struct member *m, size_t num, add_filter *filter)
 		if (S_ISCHR(m->mode))
 			archive_entry_set_rdev(e, m->dev);
 		if (m->acl) {
-			archive_entry_acl_add_entry(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ARCHIVE_ENTRY_ACL_READ,
-						    ARCHIVE_ENTRY_ACL_USER, -1, m->acl);
-			archive_entry_acl_add_entry(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ARCHIVE_ENTRY_ACL_READ,
-						    ARCHIVE_ENTRY_ACL_MASK, -1, NULL);
+			archive_entry_acl_add_entry(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS,
+						    ARCHIVE_ENTRY_ACL_READ, ARCHIVE_ENTRY_ACL_USER,
+						    -1, m->acl);
+			archive_entry_acl_add_entry(e, ARCHIVE_ENTRY_ACL_TYPE_ACCESS,
+						    ARCHIVE_ENTRY_ACL_READ, ARCHIVE_ENTRY_ACL_MASK,
+						    -1, NULL);
 		}
 		/* It warns of the name that is not UTF-8, and writes it as it is. */
 		assert_true(archive_write_header(a, e) >= ARCHIVE_WARN);
 		if (file)
-			assert_int_equal(archive_write_data(a, m->text, strlen(m->text)), strlen(m->text));
+			assert_int_equal(archive_write_data(a, m->text, strlen(m->text)),
+					 strlen(m->text));
 		archive_entry_free(e);
 	}
 	assert_int_equal(archive_write_close(a), ARCHIVE_OK);
@@ -184,7 +187,10 @@ static const struct member tree[] = {
 	{.path = "./", .mode = S_IFDIR | 0751, .mtime = 1000},
 	{.path = "./etc/", .mode = S_IFDIR | 0755, .mtime = 2000},
 	{.path = "./acl", .mode = S_IFREG | 0640, .text = "x", .acl = "joe", .mtime = 5},
-	{.path = "./etc/passwd", .mode = S_IFREG | 0644, .text = "joe:x:4321:1::/:/bin/sh\n", .mtime = 3000},
+	{.path = "./etc/passwd",
+	 .mode = S_IFREG | 0644,
+	 .text = "joe:x:4321:1::/:/bin/sh\n",
+	 .mtime = 3000},
 	{.path = "./suid", .mode = S_IFREG | 04755, .text = "s", .uid = 77, .mtime = 4000},
 	{.path = "./hard", .mode = S_IFREG | 04755, .hardlink = "./suid"},
 	{.path = "./link", .mode = S_IFLNK | 0777, .text = "/etc/passwd", .mtime = 6000},
@@ -250,7 +256,10 @@ static void cut_archives_are_noticed(void **state)
 	need_root();
 	for (size_t i = 0; i < NUM_FILTERS; i++) {
 		size_t len = pack(tree, NUM_TREE, filters[i]);
-		/* The last bytes are padding and check sum: the tree is whole then, but the archive is not. */
+		/*
+		 * The last bytes are padding and check sum: the tree is whole then, but the archive
+		 * is not.
+		 */
 		size_t cuts[] = {len - (i ? 3 : 1024), len / 2, len / 2 / 512 * 512};
 
 		for (size_t k = 0; k < 3; k++) {

@@ -64,7 +64,8 @@ static void a_line_is_one_line(void **state)
 
 static void modules_come_in_order(void **state)
 {
-	const char *pos = "# first\nvirtio\n\nvirtio_pci\n../../etc/x\nbad name\n.hidden\nvmw_vsock-1.2";
+	const char *pos =
+		"# first\nvirtio\n\nvirtio_pci\n../../etc/x\nbad name\n.hidden\nvmw_vsock-1.2";
 	char name[64], tiny[8];
 
 	assert_true(modules_next(&pos, name, sizeof(name)));

@@ -26,10 +26,13 @@ static void every_option_is_taken(void **state)
 {
 	struct guest_options o;
 
-	assert_int_equal(guest_options_parse("quiet console=hvc0 lvm.root=/dev/vdb lvm.rootfstype=ext3 lvm.rootflags=a,b=c "
-					     "lvm.hostname=h lvm.user=joe lvm.systemd=1 lvm.installer=no lvm.debug -- x=1\n",
-					     &o, NULL),
-			 0);
+	assert_int_equal(
+		guest_options_parse("quiet console=hvc0 lvm.root=/dev/vdb lvm.rootfstype=ext3 "
+				    "lvm.rootflags=a,b=c "
+				    "lvm.hostname=h lvm.user=joe lvm.systemd=1 lvm.installer=no "
+				    "lvm.debug -- x=1\n",
+				    &o, NULL),
+		0);
 	assert_string_equal(o.root, "/dev/vdb");
 	assert_string_equal(o.rootfstype, "ext3");
 	assert_string_equal(o.rootflags, "a,b=c");
@@ -42,7 +45,11 @@ static void quotes_keep_spaces(void **state)
 {
 	struct guest_options o;
 
-	assert_int_equal(guest_options_parse("\"\" foo=\"x lvm.systemd=1 y\" lvm.rootflags=\"a b\" \"lvm.user=j k\"", &o, NULL), 0);
+	assert_int_equal(
+		guest_options_parse(
+			"\"\" foo=\"x lvm.systemd=1 y\" lvm.rootflags=\"a b\" \"lvm.user=j k\"", &o,
+			NULL),
+		0);
 	assert_string_equal(o.rootflags, "a b");
 	assert_string_equal(o.user, "j k");
 	assert_false(o.systemd);

@@ -97,7 +97,8 @@ static void hello_settles_the_version(void **state)
 	static const struct {
 		uint16_t version;
 		int spoken;
-	} cases[] = {{0, -EPROTONOSUPPORT}, {1, 1}, {2, PROTO_VERSION}, {UINT16_MAX, PROTO_VERSION}};
+	} cases[] = {
+		{0, -EPROTONOSUPPORT}, {1, 1}, {2, PROTO_VERSION}, {UINT16_MAX, PROTO_VERSION}};
 	uint8_t frame[PROTO_SMALL_FRAME];
 	struct proto_frame f;
 	size_t size, len = proto_put_hello(frame);

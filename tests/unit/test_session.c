@@ -20,7 +20,7 @@
 #include "base/str.h"
 #include "tests/support/guest_client.h"
 
-#define TTY_ALL (PROTO_EXEC_TTY_STDIN | PROTO_EXEC_TTY_STDOUT | PROTO_EXEC_TTY_STDERR)
+#define TTY_ALL   (PROTO_EXEC_TTY_STDIN | PROTO_EXEC_TTY_STDOUT | PROTO_EXEC_TTY_STDERR)
 #define ARGV(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest_world world;
@@ -64,7 +64,8 @@ static const char *text(const struct guest_client *c, enum proto_stream stream)
 
 static void argv_arrives_exactly(void **state)
 {
-	const char *const argv[] = {"/usr/bin/printf", "%s|", "a b", "", "'q\"", "$HOME", "new\nline", "*", "\xff\x01", NULL};
+	const char *const argv[] = {"/usr/bin/printf", "%s|",       "a b", "",         "'q\"",
+				    "$HOME",           "new\nline", "*",   "\xff\x01", NULL};
 	struct guest_client *c = run(0, argv);
 
 	assert_string_equal(text(c, PROTO_STDOUT), "a b||'q\"|$HOME|new\nline|*|\xff\x01|");
@@ -88,7 +89,10 @@ static void every_exit_status_is_told(void **state)
 	}
 }
 
-/* Until exec has been done, so that a signal meets the command itself and no shell on its way to it. */
+/*
+ * Until exec has been done, so that a signal meets the command itself and no shell on its way to
+ * it.
+ */
 static struct guest_client *start_sleep(uint32_t flags, const char *seconds)
 {
 	struct guest_client *c = start(flags, ARGV("sleep", seconds));
@@ -100,7 +104,8 @@ static struct guest_client *start_sleep(uint32_t flags, const char *seconds)
 
 static void signals_reach_the_command(void **state)
 {
-	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGKILL, SIGALRM, 34, 64};
+	static const int sigs[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
+				   SIGUSR2, SIGKILL, SIGALRM, 34,      64};
 
 	for (size_t i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++) {
 		struct guest_client *c = start_sleep(0, "100");
@@ -148,7 +153,8 @@ static void keys_of_the_terminal_work(void **state)
 
 static void each_stream_is_a_terminal_or_not(void **state)
 {
-	static const uint32_t flag[] = {PROTO_EXEC_TTY_STDIN, PROTO_EXEC_TTY_STDOUT, PROTO_EXEC_TTY_STDERR};
+	static const uint32_t flag[] = {PROTO_EXEC_TTY_STDIN, PROTO_EXEC_TTY_STDOUT,
+					PROTO_EXEC_TTY_STDERR};
 
 	for (unsigned mask = 0; mask < 8; mask++) {
 		char want[4] = "";
@@ -159,8 +165,10 @@ static void each_stream_is_a_terminal_or_not(void **state)
 			flags |= mask & 1u << i ? flag[i] : 0;
 			want[i] = mask & 1u << i ? 't' : 'p';
 		}
-		c = run(flags, ARGV("sh", "-c", "r=; for i in 0 1 2; do if [ -t $i ]; then r=${r}t; else r=${r}p; fi; done; "
-					       "echo $r >&1; if [ $r = ppp ]; then ! : </dev/tty; fi"));
+		c = run(flags, ARGV("sh", "-c",
+				    "r=; for i in 0 1 2; do if [ -t $i ]; then r=${r}t; else "
+				    "r=${r}p; fi; done; "
+				    "echo $r >&1; if [ $r = ppp ]; then ! : </dev/tty; fi"));
 		assert_true(c->exited);
 		assert_memory_equal(text(c, mask & 2 ? PROTO_TTY : PROTO_STDOUT), want, 3);
 		guest_client_close(c);
@@ -176,7 +184,10 @@ static void the_window_has_its_size(void **state)
 
 	guest_client_open(c, &world, 300);
 	proto_request_begin(&r);
-	for (const char *const *a = ARGV("sh", "-c", "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done"); *a; a++)
+	for (const char *const *a = ARGV(
+		     "sh", "-c",
+		     "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done");
+	     *a; a++)
 		proto_request_add_str(&r, PROTO_F_ARG, *a);
 	proto_request_add_u32(&r, PROTO_F_FLAGS, TTY_ALL);
 	proto_request_add_winsize(&r, &ws);
@@ -209,7 +220,9 @@ static void much_data_comes_back_whole(void **state)
 static void unread_stdin_holds_up_nothing(void **state)
 {
 	static uint8_t fill[PROTO_WINDOW];
-	struct guest_client *c = start(0, ARGV("sh", "-c", "exec 2>&1; seq 1 100000; read -r x < /dev/null; sleep 0.2; exit 9"));
+	struct guest_client *c =
+		start(0, ARGV("sh", "-c",
+			      "exec 2>&1; seq 1 100000; read -r x < /dev/null; sleep 0.2; exit 9"));
 	uint8_t ping[PROTO_SMALL_FRAME];
 
 	guest_client_write(c, PROTO_STDIN, fill, sizeof(fill));
@@ -223,7 +236,10 @@ static void unread_stdin_holds_up_nothing(void **state)
 	guest_client_close(c);
 }
 
-/* A command that closes its stdin: the host's bytes are dropped and credited, so it can go on sending. */
+/*
+ * A command that closes its stdin: the host's bytes are dropped and credited, so it can go on
+ * sending.
+ */
 static void closed_stdin_swallows(void **state)
 {
 	size_t len = 4u << 20;
@@ -282,8 +298,10 @@ static bool gone_within(pid_t pid, int ms)
 static void a_lost_client_takes_its_command_along(void **state)
 {
 	for (int tty = 0; tty < 2; tty++) {
-		struct guest_client *c = start(tty ? TTY_ALL : 0, ARGV("sh", "-c", "trap 'echo hup >hup; exit' HUP; echo up; "
-										  "while :; do sleep 0.05; done"));
+		struct guest_client *c =
+			start(tty ? TTY_ALL : 0, ARGV("sh", "-c",
+						      "trap 'echo hup >hup; exit' HUP; echo up; "
+						      "while :; do sleep 0.05; done"));
 		pid_t command;
 		struct stat st;
 

@@ -18,7 +18,10 @@ static void open_pipe(int p[2])
 	assert_int_equal(pipe2(p, O_NONBLOCK | O_CLOEXEC), 0);
 }
 
-/* Four windows through a pipe that is emptied in odd steps: the ring wraps, and credit comes back for each byte. */
+/*
+ * Four windows through a pipe that is emptied in odd steps: the ring wraps, and credit comes back
+ * for each byte.
+ */
 static void bytes_keep_their_order(void **state)
 {
 	size_t total = 4 * PROTO_WINDOW, sent = 0, got = 0, credit = PROTO_WINDOW;

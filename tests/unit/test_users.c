@@ -61,8 +61,9 @@ static void numbers_find_users_after_names(void **state)
 
 static void no_user_is_no_user(void **state)
 {
-	static const char *const names[] = {"", "nobody", "jo", "joe:", "short", "neg", "huge", "wide", "+", "-1", "#",
-					    "4294967295", "5", "# comment", "12"};
+	static const char *const names[] = {"",    "nobody",     "jo",   "joe:",      "short",
+					    "neg", "huge",       "wide", "+",         "-1",
+					    "#",   "4294967295", "5",    "# comment", "12"};
 	struct user u;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
