@@ -134,6 +134,39 @@ int str_to_bool(const char *s, bool *ret_v)
 	return -EINVAL;
 }
 
+/*
+ * The bytes of the character at p, of which n are there; 0 when it is none (RFC 3629), or one that controls. U+0080 to
+ * U+009F do: U+009B means to a terminal what ESC [ does.
+ */
+static size_t printable_len(const uint8_t *p, size_t n)
+{
+	static const uint32_t first[] = {0, 0, 0xa0, 0x800, 0x10000};
+	size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+	uint32_t c = p[0] & (0x7fu >> len);
+
+	if (p[0] < 0x80)
+		return p[0] >= ' ' && p[0] != 0x7f;
+	if (p[0] < 0xc0 || p[0] >= 0xf8 || len > n)
+		return 0;
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	return c < first[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : len;
+}
+
+void str_harmless(char *s, size_t len, const char *keep)
+{
+	for (size_t i = 0; i < len;) {
+		size_t n = printable_len((const uint8_t *)s + i, len - i);
+
+		if (n == 0 && !(s[i] && strchr(keep, s[i])))
+			s[i] = '?';
+		i += n ? n : 1;
+	}
+}
+
 void *xcalloc(size_t n, size_t size)
 {
 	void *p = calloc(n, size);

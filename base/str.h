@@ -21,6 +21,12 @@ int str_to_size(const char *s, uint64_t *ret_bytes);
 /* yes/true/on/1, no/false/off/0. */
 int str_to_bool(const char *s, bool *ret_v);
 
+/*
+ * For text that a guest or an archive had a hand in, before it goes to a terminal: what is neither a printable
+ * character in UTF-8 nor among the control characters in keep becomes '?'. In place, the length stays.
+ */
+void str_harmless(char *s, size_t len, const char *keep);
+
 /* calloc/realloc that abort when memory is exhausted. For sizes the host chose, never a guest. */
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n, size_t size);

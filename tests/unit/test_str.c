@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -83,9 +84,40 @@ static void affixes(void **state)
 	assert_false(str_ends("gz", ".gz"));
 }
 
+static void check_harmless(const char *in, const char *keep, const char *want)
+{
+	char buf[64];
+
+	strcpy(buf, in);
+	str_harmless(buf, strlen(in), keep);
+	assert_string_equal(buf, want);
+}
+
+/* What a terminal would obey is gone, whichever way it is spelled; what people write is not. */
+static void harmless_text(void **state)
+{
+	char cut[] = "x\xc3\xa4";
+
+	check_harmless("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7", "",
+		       "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x90\xa7");
+	check_harmless("a\033]0;t\007b\177\r\n\t", "", "a?]0;t?b????");
+	check_harmless("a\n\tb\r", "\n\t", "a\n\tb?");
+	check_harmless("\xc2\x9b"
+		       "31m",
+		       "", "??31m");
+	check_harmless("\x9b"
+		       "31m \xc3(",
+		       "", "?31m ?(");
+	/* Overlong, a surrogate, past the last character. */
+	check_harmless("\xc0\x9b \xe0\x82\x9b \xed\xa0\x80 \xf5\x80\x80\x80", "", "?? ??? ??? ????");
+	str_harmless(cut, 2, "");
+	assert_memory_equal(cut, "x?\xa4", 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(harmless_text),
 		cmocka_unit_test(numbers), cmocka_unit_test(sizes),   cmocka_unit_test(booleans),
 		cmocka_unit_test(vectors), cmocka_unit_test(affixes),
 	};
