@@ -148,7 +148,8 @@ void init_watch_state(struct init_watch *w)
 {
 	static const char *const names[] = {"/usr/bin/systemctl", "/bin/systemctl"};
 	char *argv[] = {(char *)"systemctl", (char *)"is-system-running", (char *)"--wait", NULL};
-	char *envp[] = {NULL};
+	/* Its 25 s are short for a systemd that starts on a busy host. */
+	char *envp[] = {(char *)"SYSTEMD_BUS_TIMEOUT=600s", NULL};
 	int p[2];
 	pid_t pid;
 

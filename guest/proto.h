@@ -55,14 +55,13 @@ enum proto_type {
 	PROTO_WINSIZE = 7, /* to guest: u16 rows, cols, xpixel, ypixel */
 	PROTO_SIGNAL = 8,  /* to guest: u32 Linux signal number, for the foreground process group */
 	PROTO_STOPPED =
-		9,        /* to host: u32 signal: the command was stopped; SIGNAL SIGCONT goes on */
+		9,        /* to host: u32 signal that stopped the command; SIGNAL SIGCONT goes on */
 	PROTO_EXIT = 10,  /* to host, last frame: struct proto_exit */
 	PROTO_ERROR = 11, /* to host, last: u32 errno, u32 enum proto_fault, a sentence */
 	PROTO_SHUTDOWN = 12, /* to guest: u32 0 power off, 1 reboot; answered by EXIT code 0 */
 	PROTO_PING = 13, /* to guest; answered by PONG with the same payload (at most 64 bytes) */
 	PROTO_PONG = 14,
-	PROTO_INSTALL =
-		15, /* to the installer: a request, see below; the archive follows on STDIN */
+	PROTO_INSTALL = 15,  /* to the installer: a request, see below; archive on STDIN */
 	PROTO_PROGRESS = 16, /* to host: u64 bytes of archive consumed, u64 entries written */
 };
 
