@@ -25,6 +25,7 @@
  * panic=-1        a panic resets at once. The reset and the words "Kernel panic" in the log make it a crash.
  * pci=noearly     no scan of bus 0 by ports 0xcf8/0xcfc, which are not there. (Without them the kernel says "PCI: Fatal: No
  *                 config space access function found", and a moment later finds the memory-mapped access in MCFG.)
+ * swiotlb=noforce no 64 MiB of bounce buffers, which machines beyond 4 GiB get otherwise: our devices reach all memory.
  * 8250.nr_uarts=0 no probing of four serial ports; only unless the user's part speaks of ttyS.
  * earlycon=       what is printed before the virtio console is up goes out by the serial port.
  */
@@ -33,7 +34,7 @@ static char *machine_cmdline(const struct vmm_config *cfg)
 	const char *user = cfg->cmdline ? cfg->cmdline : "";
 	bool serial = strstr(user, "ttyS") != NULL;
 
-	return str_fmt("quiet console=hvc0 panic=-1 pci=noearly%s%s%s%s",
+	return str_fmt("quiet console=hvc0 panic=-1 pci=noearly swiotlb=noforce%s%s%s%s",
 		       serial ? "" : " 8250.nr_uarts=0",
 		       cfg->early_console ? " earlycon=uart8250,io,0x3f8" : "", *user ? " " : "",
 		       user);

@@ -16,9 +16,14 @@
 
 #define HUGE (UINT64_C(2) << 20)
 
-/* Measured: what kernels from 6.1 on have touched when their first process starts. */
-#define PREPARE_BOTTOM (UINT64_C(52) << 20)
-#define PREPARE_TOP    (UINT64_C(4) << 20)
+/*
+ * Measured: what kernels from 6.1 on have touched when their first process starts. From the bottom: the kernel and its first
+ * allocations; the first allocations of the memory above 4 GiB too. At the top, growing with RAM: page descriptors (64
+ * bytes each) and hash tables.
+ */
+#define PREPARE_BOTTOM	   (UINT64_C(52) << 20)
+#define PREPARE_ABOVE_4G   (UINT64_C(28) << 20)
+#define PREPARE_TOP(bytes) ((bytes) / 64 + (bytes) / 256 + (UINT64_C(4) << 20))
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
@@ -153,12 +158,16 @@ static void memory_collapse(struct vm_memory *m, uint64_t off, uint64_t len)
 
 void vm_memory_prepare(struct vm_memory *m)
 {
-	uint64_t bottom = PREPARE_BOTTOM < m->bytes / 4 ? PREPARE_BOTTOM : m->bytes / 4;
-	/* Linux keeps 64 bytes a page of 4 KiB. */
-	uint64_t top = m->bytes / 64 + PREPARE_TOP;
+	uint64_t bottom = PREPARE_BOTTOM < m->bytes / 2 ? PREPARE_BOTTOM : m->bytes / 2;
+	uint64_t low = m->mem.region[0].len, high = m->bytes - low;
+	uint64_t top = PREPARE_TOP(m->bytes);
 
 	bottom -= bottom % HUGE;
 	top -= top % HUGE;
+	if (top > m->bytes - bottom)
+		top = m->bytes - bottom;
 	memory_collapse(m, 0, bottom);
+	if (high > top + PREPARE_ABOVE_4G)
+		memory_collapse(m, low, PREPARE_ABOVE_4G);
 	memory_collapse(m, m->bytes - top, top);
 }

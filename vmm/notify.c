@@ -36,14 +36,8 @@ static void copy_clean(char *text, const char *s, size_t len)
 {
 	size_t n = len < NOTIFY_MAX_LINE - 1 ? len : NOTIFY_MAX_LINE - 1;
 
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)s[i];
-
-		/* 0x80 to 0x9f alone would be C1 controls on old terminals; in UTF-8 they only continue. */
-		text[i] = c < ' ' || c == 0x7f || (c >= 0x80 && c < 0xa0 && (i == 0 || !(s[i - 1] & 0x80)))
-				  ? '?'
-				  : s[i];
-	}
+	memcpy(text, s, n);
+	str_harmless(text, n, "");
 	text[n] = '\0';
 }
 
