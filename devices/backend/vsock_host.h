@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The host's side of virtual sockets as the device sees it: byte streams to and from host programs, by port number. */
+/* The host's side of virtual sockets: byte streams to and from host programs, by port number. */
 #ifndef LVM_DEVICES_BACKEND_VSOCK_HOST_H
 #define LVM_DEVICES_BACKEND_VSOCK_HOST_H
 
@@ -20,25 +20,41 @@
 #define VSOCK_SHUT_WR 0x2
 
 /*
- * One host program's end of a connection. Everything here is called on the loop and never blocks. The
- * backend allocates it; whoever holds it returns it by close(), which may be called inside event().
+ * One host program's end of a connection. Everything here is called on the loop and never blocks.
+ * The backend allocates it; whoever holds it returns it by close(), which may be called inside
+ * event().
  */
 struct vsock_stream {
 	const struct vsock_stream_ops *ops;
-	/* Set by the front that takes the stream. VSOCK_* bits; only those watched, and the last three. */
+	/*
+	 * Set by the front that takes the stream. VSOCK_* bits; only those watched, and the last
+	 * three.
+	 */
 	void (*event)(struct vsock_stream *s, unsigned events);
 	void *front;
 };
 
 struct vsock_stream_ops {
-	/* As readv(2) and writev(2), but -errno; 0 from read is the end. write never raises SIGPIPE. */
+	/*
+	 * As readv(2) and writev(2), but -errno; 0 from read is the end. write never raises
+	 * SIGPIPE.
+	 */
 	ssize_t (*read)(struct vsock_stream *s, const struct iovec *iov, unsigned num);
 	ssize_t (*write)(struct vsock_stream *s, const struct iovec *iov, unsigned num);
-	/* Which of VSOCK_READABLE and VSOCK_WRITABLE to report from now on, again and again while they hold. */
+	/*
+	 * Which of VSOCK_READABLE and VSOCK_WRITABLE to report from now on, again and again while
+	 * they hold.
+	 */
 	void (*watch)(struct vsock_stream *s, unsigned events);
-	/* VSOCK_SHUT_* bits: the other end sees its direction end. SHUT_RD throws away what is unread. */
+	/*
+	 * VSOCK_SHUT_* bits: the other end sees its direction end. SHUT_RD throws away what is
+	 * unread.
+	 */
 	void (*shut)(struct vsock_stream *s, unsigned how);
-	/* For streams the host asked for: tells the program that port, ours, is connected. 0 or -errno. */
+	/*
+	 * For streams the host asked for: tells the program that port, ours, is connected. 0 or
+	 * -errno.
+	 */
 	int (*accept)(struct vsock_stream *s, uint32_t port);
 	/* Frees s. clean: the program reads an end of file, even when it wrote what nobody read. */
 	void (*close)(struct vsock_stream *s, bool clean);
@@ -48,8 +64,8 @@ struct vsock_stream_ops {
 struct vsock_host {
 	const struct vsock_host_ops *ops;
 	/*
-	 * Set by the front before the loop runs. A host program wants the guest's port: true takes s over (which
-	 * watches nothing yet), false refuses, and the backend closes it.
+	 * Set by the front before the loop runs. A host program wants the guest's port: true takes
+	 * s over (which watches nothing yet), false refuses, and the backend closes it.
 	 */
 	bool (*incoming)(struct vsock_host *h, struct vsock_stream *s, uint32_t port);
 	void *front;
@@ -58,8 +74,8 @@ struct vsock_host {
 struct vsock_host_ops {
 	const char *name;
 	/*
-	 * The guest wants the host's port. 0: *ret_s is open; 1: it is under way, and says VSOCK_OPENED or VSOCK_FAILED
-	 * later; -errno: nobody listens there. It watches nothing yet.
+	 * The guest wants the host's port. 0: *ret_s is open; 1: it is under way, and says
+	 * VSOCK_OPENED or VSOCK_FAILED later; -errno: nobody listens there. It watches nothing yet.
 	 */
 	int (*connect)(struct vsock_host *h, uint32_t port, struct vsock_stream **ret_s);
 	/* Every stream the front holds must have been closed. */

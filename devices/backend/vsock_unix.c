@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Virtual socket streams over unix sockets, and the one-line greeting of host programs. */
 /*
- * A stream is greeting (ours until it has said CONNECT), connecting (waiting for room in a listener's backlog) or
- * live. A live one stays in epoll with no events asked for, to learn that the other end is gone; but
- * EPOLLHUP cannot be masked, so it leaves epoll for good when that is told. After it, read and write
- * never say EAGAIN, so nobody needs to be woken.
+ * A stream is greeting (ours until it has said CONNECT), connecting (waiting for room in a
+ * listener's backlog) or live. A live one stays in epoll with no events asked for, to learn that
+ * the other end is gone; but EPOLLHUP cannot be masked, so it leaves epoll for good when that is
+ * told. After it, read and write never say EAGAIN, so nobody needs to be woken.
  */
 #include "devices/backend/vsock_unix.h"
 
@@ -219,8 +219,8 @@ static int stream_new(struct vsock_unix *h, int fd, enum phase phase, struct uni
 /* ---- host programs that connect */
 
 /*
- * Reads up to the end of the line and not a byte further: what follows is the stream's. 1: there is a whole line,
- * without its newline; 0: not yet; -errno: there will be none.
+ * Reads up to the end of the line and not a byte further: what follows is the stream's. 1: there is
+ * a whole line, without its newline; 0: not yet; -errno: there will be none.
  */
 static int greeting_read(struct unix_stream *u)
 {
@@ -307,7 +307,10 @@ static void listener_ready(struct loop_fd *f, uint32_t events)
 		} else if (errno == EAGAIN) {
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
-			/* The connection stays in the backlog and would wake us at once, again and again. */
+			/*
+			 * The connection stays in the backlog and would wake us at once, again and
+			 * again.
+			 */
 			log_guest(&h->limit, "vsock: cannot accept a connection: %s",
 				  strerror(errno));
 			loop_remove(f);
@@ -321,7 +324,10 @@ static void listener_ready(struct loop_fd *f, uint32_t events)
 
 /* ---- connecting to host programs */
 
-/* Where the program serving port listens; via our descriptor of the directory when indirect. False: no room. */
+/*
+ * Where the program serving port listens; via our descriptor of the directory when indirect. False:
+ * no room.
+ */
 static bool port_address(const struct vsock_unix *h, uint32_t port, bool indirect,
 			 struct sockaddr_un *sa)
 {
@@ -336,7 +342,10 @@ static bool port_address(const struct vsock_unix *h, uint32_t port, bool indirec
 	return n >= 0 && (size_t)n < sizeof(sa->sun_path);
 }
 
-/* The short name first; a sandbox may have left only the other one, and a long path has no short name. */
+/*
+ * The short name first; a sandbox may have left only the other one, and a long path has no short
+ * name.
+ */
 static int port_connect(const struct vsock_unix *h, uint32_t port, int fd)
 {
 	struct sockaddr_un sa;
@@ -437,10 +446,9 @@ static int host_open(struct vsock_unix *h, struct err *err)
 			       h->path);
 	/* The longest port: a name that fits only some ports would fail at a time nobody looks. */
 	if (!port_address(h, UINT32_MAX, true, &sa))
-		return err_say(
-			err, ENAMETOOLONG,
-			"the name of the vsock socket '%s' is too long: give one of at most 60 bytes",
-			h->path);
+		return err_say(err, ENAMETOOLONG,
+			       "the name of the vsock socket '%s' is too long: 60 bytes always fit",
+			       h->path);
 	r = unix_listen(h->path, SOMAXCONN, &h->listener.fd, err);
 	if (r < 0)
 		return r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtual socket device: its queues, and what goes through them to and from the connections (virtio 1.2 §5.10). */
+/* The virtual socket device: its queues, and how packets pass through them (virtio 1.2 §5.10). */
 /*
- * No buffer is held between two callbacks: a packet of the guest is consumed and returned at once, and receive
- * buffers are taken when there is something to put into them. So there is nothing in flight at a reset.
+ * No buffer is held between two callbacks: a packet of the guest is consumed and returned at once,
+ * and receive buffers are taken when there is something to put into them. So there is nothing in
+ * flight at a reset.
  */
 #include <endian.h>
 #include <errno.h>

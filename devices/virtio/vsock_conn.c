@@ -1,25 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection of the virtual socket device: credit, data both ways, shutdown (virtio 1.2 §5.10.6.3 – §5.10.6.6). */
+/* One virtual socket connection: credit, data both ways, shutdown (virtio 1.2 §5.10.6.3 ff). */
 /*
- * Guest to host: the payload goes from the guest's buffers straight into the stream; what the stream does not
- * take is copied into the connection's ring, which is as large as the credit we gave, so it always
- * fits: who sends more is reset. "Passed on" is what fwd_cnt reports: bytes the stream has taken, never bytes in the ring.
+ * Guest to host: the payload goes from the guest's buffers straight into the stream; what the
+ * stream does not take is copied into the connection's ring, which is as large as the credit we
+ * gave, so it always fits: who sends more is reset. "Passed on" is what fwd_cnt reports: bytes the
+ * stream has taken, never bytes in the ring.
  *
- * Host to guest: bytes are read from the stream straight into as many receive buffers as the turn has, never more
- * than the guest's credit. Nothing is kept here: what the guest has no credit for stays in the stream.
+ * Host to guest: bytes are read from the stream straight into as many receive buffers as the turn
+ * has, never more than the guest's credit. Nothing is kept here: what the guest has no credit for
+ * stays in the stream.
  *
  * Watching the stream: it reports again and again while it is readable. We go on watching after the
- * first report, since mostly the bytes are read at once; a report of what is known already means they are
- * not (no receive buffers, no credit), and only then watching stops until they have been read. So
- * nothing spins, and the usual case costs no system call.
+ * first report, since mostly the bytes are read at once; a report of what is known already means
+ * they are not (no receive buffers, no credit), and only then watching stops until they have been
+ * read. So nothing spins, and the usual case costs no system call.
  *
- * The end: the guest's SHUTDOWN with both flags is answered by RST at once, because everything it sent is here; the
- * ring goes on being written while the connection lingers without the guest. The host's end is told by SHUTDOWN,
- * and the guest answers with RST, or a deadline does.
+ * The end: the guest's SHUTDOWN with both flags is answered by RST at once, because everything it
+ * sent is here; the ring goes on being written while the connection lingers without the guest. The
+ * host's end is told by SHUTDOWN, and the guest answers with RST, or a deadline does.
  *
- * What a guest may try, beyond malformed headers: fwd_cnt ahead of what we sent (reset), buf_alloc that shrinks
- * below what is under way (no credit, not a wrap-around), an enormous buf_alloc (clamped), data after its own
- * SHUTDOWN (reset), control packets in masses (pending ones are a set).
+ * What a guest may try, beyond malformed headers: fwd_cnt ahead of what we sent (reset), buf_alloc
+ * that shrinks below what is under way (no credit, not a wrap-around), an enormous buf_alloc
+ * (clamped), data after its own SHUTDOWN (reset), control packets in masses (pending ones are a
+ * set).
  */
 #include "devices/virtio/vsock_conn.h"
 
@@ -61,8 +64,8 @@ bool vsock_conn_credit(struct vsock_conn *c, const struct virtio_vsock_hdr *h)
 	int32_t step = (int32_t)(passed - c->peer_passed);
 
 	/*
-	 * Backwards is no lie: a reader and a writer in the guest each stamp a packet, then queue it, in whatever
-	 * order. The higher count has been said, so it is true.
+	 * Backwards is no lie: a reader and a writer in the guest each stamp a packet, then queue
+	 * it, in whatever order. The higher count has been said, so it is true.
 	 */
 	if (step > 0) {
 		if ((uint32_t)step > c->sent - c->peer_passed)
@@ -537,7 +540,10 @@ static bool conn_send_pending(struct vsock_conn *c, unsigned which)
 	return true;
 }
 
-/* Receive buffers for one read, and what of them to use: no more than the credit and the turn's share. */
+/*
+ * Receive buffers for one read, and what of them to use: no more than the credit and the turn's
+ * share.
+ */
 struct burst {
 	struct vsock_buf *buf[VSOCK_MAX_BURST];
 	size_t room[VSOCK_MAX_BURST];
@@ -564,7 +570,10 @@ static void burst_gather(struct burst *g, struct vsock_conn *c)
 	}
 }
 
-/* The first n bytes of the burst are there: sends the buffers they lie in, gives the others back. Returns how many. */
+/*
+ * The first n bytes of the burst are there: sends the buffers they lie in, gives the others back.
+ * Returns how many.
+ */
 static unsigned burst_send(struct burst *g, struct vsock_conn *c, size_t n)
 {
 	unsigned used;
@@ -595,7 +604,10 @@ static bool conn_send_data(struct vsock_conn *c)
 	if (n > 0 && (size_t)n == g.total) {
 		c->burst = c->burst * 2 < VSOCK_MAX_BURST ? c->burst * 2 : VSOCK_MAX_BURST;
 	} else if (n > 0 || n == -EAGAIN) {
-		/* Less than asked for: that was all. A stream that hung up will not say when there is more. */
+		/*
+		 * Less than asked for: that was all. A stream that hung up will not say when there
+		 * is more.
+		 */
 		c->burst = used ? used : 1;
 		c->readable = c->hung_up;
 		conn_watch(c, c->watched | VSOCK_READABLE);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One connection of the virtual socket device; for vsock_mux.c and vsock_conn.c only (virtio 1.2 §5.10.6). */
+/* One virtual socket connection, for vsock_mux.c and vsock_conn.c only (virtio 1.2 §5.10.6). */
 #ifndef LVM_DEVICES_VIRTIO_VSOCK_CONN_H
 #define LVM_DEVICES_VIRTIO_VSOCK_CONN_H
 
@@ -9,11 +9,17 @@
 
 #define VSOCK_HASH_SIZE   1024
 #define VSOCK_MAX_REPLIES 256
-/* Our receive buffer for one connection, and what later ones get once so many are there: 88 MiB for 1 024 at most. */
+/*
+ * Our receive buffer for one connection, and what later ones get once so many are there: 88 MiB for
+ * 1 024 at most.
+ */
 #define VSOCK_BUF_ALLOC      (256 * 1024)
 #define VSOCK_MANY_CONNS     128
 #define VSOCK_BUF_ALLOC_MANY (64 * 1024)
-/* What we believe of the guest's buf_alloc; no connection may have more of the receive queue than this under way. */
+/*
+ * What we believe of the guest's buf_alloc; no connection may have more of the receive queue than
+ * this under way.
+ */
 #define VSOCK_MAX_PEER_ALLOC (1024 * 1024)
 #define VSOCK_MAX_BURST      16 /* packets a turn */
 #define VSOCK_TURN_BYTES     (64 * 1024)
@@ -22,7 +28,7 @@ enum vsock_state {
 	VSOCK_CONNECTING, /* the guest asked; the host program has not accepted yet */
 	VSOCK_REQUESTED,  /* a host program asked; the guest has not answered yet */
 	VSOCK_OPEN,
-	VSOCK_CLOSING, /* over: only the RST has to go out, and what the host program has not read yet */
+	VSOCK_CLOSING,   /* over: but for the RST, and what the host program has not read yet */
 	VSOCK_LINGERING, /* the guest knows nothing of it any more */
 };
 
@@ -56,13 +62,16 @@ struct vsock_conn {
 	bool credit_asked;              /* and not granted since */
 	uint32_t guest_shut, told_shut; /* VIRTIO_VSOCK_SHUTDOWN_*: the guest's word, and ours */
 	/*
-	 * From the guest: bytes received and bytes passed on, modulo 2^32; received - passed == len <= alloc is what the
-	 * buffer holds. It is a ring, there only while it is not empty.
+	 * From the guest: bytes received and bytes passed on, modulo 2^32; received - passed == len
+	 * <= alloc is what the buffer holds. It is a ring, there only while it is not empty.
 	 */
 	uint32_t alloc, received, passed, passed_told;
 	uint8_t *buf;
 	uint32_t buf_at;
-	/* To the guest: what it said of its buffer, and bytes sent. sent - peer_passed is under way. */
+	/*
+	 * To the guest: what it said of its buffer, and bytes sent. sent - peer_passed is under
+	 * way.
+	 */
 	uint32_t peer_alloc, peer_passed, sent;
 };
 
@@ -89,14 +98,18 @@ struct vsock_mux {
 
 /* vsock_mux.c. The header is complete but for the guest's CID. */
 void vsock_mux_send(struct vsock_mux *m, struct vsock_buf *b, const struct virtio_vsock_hdr *h);
-/* Takes c out of the table, the guest knows nothing of it any more; it may be found in mux->lingering after. */
+/*
+ * Takes c out of the table, the guest knows nothing of it any more; it may be found in
+ * mux->lingering after.
+ */
 void vsock_mux_forget(struct vsock_conn *c);
 void vsock_mux_linger(struct vsock_conn *c);
 /* c is in no list of the table. Closes its stream if it still has one. */
 void vsock_mux_delete(struct vsock_conn *c, bool clean);
 
 /*
- * vsock_conn.c. Every call that takes a conn may end its life, except where noted: the caller does not touch it after.
+ * vsock_conn.c. Every call that takes a conn may end its life, except where noted: the caller does
+ * not touch it after.
  */
 /* Puts it in the ready list if it has something to send and can. Does not end it. */
 void vsock_conn_schedule(struct vsock_conn *c);
@@ -109,11 +122,20 @@ void vsock_conn_input(struct vsock_conn *c, const struct virtio_vsock_hdr *h, st
 void vsock_conn_reset(struct vsock_conn *c);
 /* Abort without a word to the guest. clean: as for vsock_stream_ops.close. */
 void vsock_conn_drop(struct vsock_conn *c, bool clean);
-/* The guest has forgotten it, by RST or by reset. What it sent before it closed goes on to the host program. */
+/*
+ * The guest has forgotten it, by RST or by reset. What it sent before it closed goes on to the host
+ * program.
+ */
 void vsock_conn_stop(struct vsock_conn *c);
-/* Takes its turn at the receive queue. False: no buffers; c is alive then and still has something to send. */
+/*
+ * Takes its turn at the receive queue. False: no buffers; c is alive then and still has something
+ * to send.
+ */
 bool vsock_conn_turn(struct vsock_conn *c);
-/* The guest's credit as its header states it. Does not end the connection; false: it claims more than we sent. */
+/*
+ * The guest's credit as its header states it. Does not end the connection; false: it claims more
+ * than we sent.
+ */
 bool vsock_conn_credit(struct vsock_conn *c, const struct virtio_vsock_hdr *h);
 
 #endif

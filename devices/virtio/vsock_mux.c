@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The connections of the virtual socket device: table, ports, turns, replies to strays (virtio 1.2 §5.10.6). */
+/* Virtual socket connections: table, ports, turns, replies to strays (virtio 1.2 §5.10.6). */
 /*
- * Bounded by construction: at most max_conns connections; what a connection has to say is a set of flags and credit,
- * not a queue; only an RST for a packet that belongs to no connection has to be remembered by itself, and
- * when that queue is full no more packets are taken from the guest.
+ * Bounded by construction: at most max_conns connections; what a connection has to say is a set of
+ * flags and credit, not a queue; only an RST for a packet that belongs to no connection has to be
+ * remembered by itself, and when that queue is full no more packets are taken from the guest.
  *
- * Turns: connections with something to send and credit for it stand in a circle, each gets one turn of at most
- * VSOCK_TURN_BYTES. Without receive buffers the circle stands still, and the one whose turn it was stays first.
+ * Turns: connections with something to send and credit for it stand in a circle, each gets one turn
+ * of at most VSOCK_TURN_BYTES. Without receive buffers the circle stands still, and the one whose
+ * turn it was stays first.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -161,7 +162,7 @@ bool vsock_mux_is_full(const struct vsock_mux *m)
 	return m->num_replies == VSOCK_MAX_REPLIES;
 }
 
-/* An RST is never answered (§5.10.6.4.1): two ends would go on for ever. */
+/* An RST is never answered: two ends that did would go on for ever. */
 static void mux_refuse(struct vsock_mux *m, const struct virtio_vsock_hdr *h)
 {
 	struct vsock_reply *r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* All connections of one virtual socket device: packets on one side, host streams on the other (virtio 1.2 §5.10.6). */
+/* The connections of a virtual socket device: packets here, streams there (virtio 1.2 §5.10.6). */
 #ifndef LVM_DEVICES_VIRTIO_VSOCK_MUX_H
 #define LVM_DEVICES_VIRTIO_VSOCK_MUX_H
 
@@ -16,7 +16,10 @@
 
 struct vsock_mux;
 
-/* Room for one packet to the guest. The mux writes the header and then the data in place, never more than given. */
+/*
+ * Room for one packet to the guest. The mux writes the header and then the data in place, never
+ * more than given.
+ */
 struct vsock_buf {
 	struct iobuf hdr;  /* VSOCK_HDR_LEN bytes */
 	struct iobuf data; /* at least one byte */
@@ -24,7 +27,9 @@ struct vsock_buf {
 
 /* The guest as the mux sees it. */
 struct vsock_guest_ops {
-	/* Room for one more packet; NULL: none now. Then whoever gets some calls vsock_mux_run(). */
+	/*
+	 * Room for one more packet; NULL: none now. Then whoever gets some calls vsock_mux_run().
+	 */
 	struct vsock_buf *(*get)(void *guest);
 	/* The buffer got last is not needed. */
 	void (*unget)(void *guest, struct vsock_buf *b);
@@ -40,9 +45,9 @@ struct vsock_limits {
 	unsigned request_ms; /* 10 000: for the guest to answer a connection request */
 	unsigned close_ms;   /* 30 000: for the guest to end a connection whose host side is over */
 	/*
-	 * What the guest wrote before it closed is kept for a host program that does not read it: this long (10 000)
-	 * in any case, longer while there is room for new connections, and this long (3 600 000) without
-	 * progress at most.
+	 * What the guest wrote before it closed is kept for a host program that does not read it:
+	 * this long (10 000) in any case, longer while there is room for new connections, and this
+	 * long (3 600 000) without progress at most.
 	 */
 	unsigned linger_ms, linger_max_ms;
 };
@@ -65,15 +70,16 @@ void vsock_mux_start(struct vsock_mux *m);
 void vsock_mux_stop(struct vsock_mux *m);
 
 /*
- * A packet of the guest: header and data, nothing about it checked. All of it is consumed at once. Not while
- * vsock_mux_is_full(): replies wait for room, and this packet may need one more (virtio 1.2 §5.10.6.1).
+ * A packet of the guest: header and data, nothing about it checked. All of it is consumed at once.
+ * Not while vsock_mux_is_full(): replies wait for room, and this packet may need one more (virtio
+ * 1.2 §5.10.6.1).
  */
 void vsock_mux_input(struct vsock_mux *m, const struct iobuf *packet);
 bool vsock_mux_is_full(const struct vsock_mux *m);
 
 /*
- * Sends to the guest what there is and fits. True when it stopped only so that others have their turn: call it
- * again after they had.
+ * Sends to the guest what there is and fits. True when it stopped only so that others have their
+ * turn: call it again after they had.
  */
 bool vsock_mux_run(struct vsock_mux *m);
 

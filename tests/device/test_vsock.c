@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The virtual socket device from both ends: a guest's driver on one, host programs' unix sockets on the other. */
+/* The virtual socket device between a guest's driver and host programs' unix sockets. */
 #include <endian.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -310,7 +310,9 @@ static void hundreds(void **state)
 	unlisten(g, l, HOST_PORT);
 }
 
-/* One that is not read, on either side, holds up nobody else; when it is read, nothing is missing. */
+/*
+ * One that is not read, on either side, holds up nobody else; when it is read, nothing is missing.
+ */
 static void stuck_neighbour(void **state)
 {
 	struct vsock_guest *g = *state;
@@ -400,7 +402,9 @@ static void guest_closes_first(void **state)
 	}
 	vg_say(p.c, VIRTIO_VSOCK_OP_SHUTDOWN, BOTH);
 	assert_true(vg_until(g, &p.c->reset));
-	/* The guest is rid of it; the program reads at its leisure, to the last byte and the end. */
+	/*
+	 * The guest is rid of it; the program reads at its leisure, to the last byte and the end.
+	 */
 	steps(g, 10);
 	for (uint64_t at = 0; at < p.c->sent;) {
 		n = read(p.fd, all, 10000);
@@ -513,7 +517,9 @@ static struct virtio_vsock_hdr stray(uint32_t port)
 	};
 }
 
-/* Thousands of packets that each ask for an RST, and no room for one: the device stops taking them. */
+/*
+ * Thousands of packets that each ask for an RST, and no room for one: the device stops taking them.
+ */
 static void storm_without_receive_buffers(void **state)
 {
 	struct vsock_guest *g = *state;
@@ -569,7 +575,9 @@ static void credit_overrun(void **state)
 	assert_exchange(g, &p, 1, 10);
 }
 
-/* Too small for a header, or for anything behind it: handed back unused, and the next one is taken. */
+/*
+ * Too small for a header, or for anything behind it: handed back unused, and the next one is taken.
+ */
 static void useless_receive_buffers(void **state)
 {
 	struct vsock_guest *g = *state;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Virtual socket connections between a guest that is mostly right and host programs that come and go (virtio 1.2 §5.10). */
+/* Virtual socket connections of a fairly right guest and fickle programs (virtio 1.2 §5.10). */
 /*
- * The input is a list of steps: packets of the guest, wrong in one field now and then; host programs that connect,
- * write, read, stall and vanish; receive buffers that run out and come back; time that passes; resets. Checked are that
- * bytes arrive in order both ways and only on open connections, that credit is kept, that every stream is closed
- * once and not used after, that connections and replies stay bounded, and that in the end nothing the guest
- * sent by the rules is missing.
+ * The input is a list of steps: packets of the guest, wrong in one field now and then; host
+ * programs that connect, write, read, stall and vanish; receive buffers that run out and come back;
+ * time that passes; resets. Checked are that bytes arrive in order both ways and only on open
+ * connections, that credit is kept, that every stream is closed once and not used after, that
+ * connections and replies stay bounded, and that in the end nothing the guest sent by the rules is
+ * missing.
  */
 #include <endian.h>
 #include <errno.h>

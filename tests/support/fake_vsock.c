@@ -240,7 +240,10 @@ const struct fake_vsock_packet *fake_vsock_next(struct fake_vsock *f)
 
 void fake_vsock_run(struct fake_vsock *f)
 {
-	/* woken is what a caller has to go by: running without it would hide a wake that was forgotten. */
+	/*
+	 * woken is what a caller has to go by: running without it would hide a wake that was
+	 * forgotten.
+	 */
 	while (f->woken) {
 		f->woken = vsock_mux_run(f->mux);
 		check(!f->got && !f->num_got);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Both sides of the virtual socket connections, scripted: a host without sockets, a guest without rings. */
+/* Both sides of virtual socket connections, scripted: a host without sockets, a guest without ring. */
 #ifndef LVM_TESTS_SUPPORT_FAKE_VSOCK_H
 #define LVM_TESTS_SUPPORT_FAKE_VSOCK_H
 
@@ -68,7 +68,10 @@ void fake_vsock_run(struct fake_vsock *f);
 /* Lets ms milliseconds pass. */
 void fake_vsock_sleep(struct fake_vsock *f, int ms);
 
-/* A packet of the guest: fields not named are 0; buf_alloc and fwd_cnt as given. data may be NULL when len is 0. */
+/*
+ * A packet of the guest: fields not named are 0; buf_alloc and fwd_cnt as given. data may be NULL
+ * when len is 0.
+ */
 void fake_vsock_input(struct fake_vsock *f, const struct virtio_vsock_hdr *h, const void *data,
 		      size_t len);
 /* The next packet to the guest, which stays the fake's until done; NULL: none. */
@@ -76,7 +79,10 @@ const struct fake_vsock_packet *fake_vsock_next(struct fake_vsock *f);
 
 /* A host program connects to the guest's port; NULL: refused. */
 struct fake_stream *fake_vsock_incoming(struct fake_vsock *f, uint32_t port);
-/* Reports to the mux what of events is watched (HUNG_UP, OPENED and FAILED always), unless the stream is closed. */
+/*
+ * Reports to the mux what of events is watched (HUNG_UP, OPENED and FAILED always), unless the
+ * stream is closed.
+ */
 void fake_stream_event(struct fake_stream *s, unsigned events);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices/virtio/vsock_conn.c: credit, data and the end of a connection, between a scripted host and guest. */
+/* devices/virtio/vsock_conn.c: credit, data and the end of a connection, on scripted ends. */
 #include <errno.h>
 
 #include "devices/virtio/vsock_conn.h"
@@ -233,7 +233,10 @@ static void no_buffers(void **state)
 	host_writes(s, 30000);
 	fake_vsock_run(f);
 	assert_int_equal(s->num_reads, 0);
-	/* The first report may be answered; after the second nobody listens, or the loop would spin. */
+	/*
+	 * The first report may be answered; after the second nobody listens, or the loop would
+	 * spin.
+	 */
 	assert_int_equal(s->watched, VSOCK_READABLE);
 	fake_stream_event(s, VSOCK_READABLE);
 	assert_int_equal(s->watched, 0);
@@ -339,7 +342,10 @@ static void data_after_shutdown_is_reset(void **state)
 	assert_int_equal(hear(&p), VIRTIO_VSOCK_OP_RST);
 }
 
-/* The guest wrote and closed: it is let go at once, and all it wrote arrives, however slowly it is read. */
+/*
+ * The guest wrote and closed: it is let go at once, and all it wrote arrives, however slowly it is
+ * read.
+ */
 static void what_was_written_lingers(void **state)
 {
 	struct fake_vsock *f = *state;

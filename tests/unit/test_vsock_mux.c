@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices/virtio/vsock_mux.c: connecting, strays, turns and bounds, between a scripted host and a scripted guest. */
+/* devices/virtio/vsock_mux.c: connecting, strays, turns and bounds, on scripted ends. */
 #include <errno.h>
 #include <string.h>
 

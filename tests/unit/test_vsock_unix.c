@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices/backend/vsock_unix.c: the greeting of host programs, connections to them, and how either side learns of the end. */
+/* devices/backend/vsock_unix.c: greetings, connecting to host programs, and how ends are told. */
 #include "devices/backend/vsock_unix.h"
 
 #include <errno.h>

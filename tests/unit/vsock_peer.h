@@ -83,7 +83,10 @@ static inline void say_data(struct peer *p, uint32_t len)
 	free(data);
 }
 
-/* Takes a packet: for this peer, well-formed, data in order. What it was; OP_INVALID when there was none. */
+/*
+ * Takes a packet: for this peer, well-formed, data in order. What it was; OP_INVALID when there was
+ * none.
+ */
 static inline uint16_t hear(struct peer *p)
 {
 	const struct fake_vsock_packet *k = fake_vsock_next(p->f);
