@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -88,6 +89,7 @@ static int daily_work(void)
 {
 	struct stat st;
 	pthread_t t;
+	uint64_t size;
 	int got = 0, fd;
 
 	free(malloc(8 << 20));
@@ -98,6 +100,10 @@ static int daily_work(void)
 		return 3;
 	if (loop_now_ms() <= 0)
 		return 4;
+	/* What finds out a disk's new size when it is a block device. */
+	if (ioctl(fd, BLKGETSIZE64, &size) == 0 ||
+	    ioctl(fd, BLKPBSZGET, &size) == 0)
+		return 5;
 	return 0;
 }
 

@@ -98,6 +98,7 @@ static void test_parse(void **state)
 		{"", NOTIFY_UNKNOWN, ""},
 		{"STATUS=a\033]0;x\007b\177\tc", NOTIFY_STATUS, "a?]0;x?b??c"},
 		{"STATUS=K\303\244se\233m", NOTIFY_STATUS, "K\303\244se?m"},
+		{"ERROR=\302\2332J\240\2332J", NOTIFY_ERROR, "??2J??2J"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
