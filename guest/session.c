@@ -217,7 +217,9 @@ static int handle_running(struct session *s, const struct proto_frame *f)
 			       ? stream_receive(st, f->payload, f->len)
 			       : -EPROTO;
 	case PROTO_END:
-		stream_receive_end(st);
+		/* A terminal's input has no end of its own. */
+		if (f->stream != PROTO_TTY)
+			stream_receive_end(st);
 		return 0;
 	case PROTO_CREDIT:
 		return stream_add_credit(st, get_le32(f->payload));

@@ -91,8 +91,11 @@ int stream_receive(struct stream *s, const uint8_t *buf, size_t len)
 
 void stream_receive_end(struct stream *s)
 {
-	if (s->gives)
-		return; /* the terminal: its input has no end of its own */
+	if (s->gives) {
+		/* The reader of its output has gone: with our end closed the command gets its SIGPIPE. */
+		stream_close(s);
+		return;
+	}
 	s->end = true;
 	if (s->held == 0)
 		stream_close(s);

@@ -272,6 +272,20 @@ static void output_waits_for_credit(void **state)
 	guest_client_close(c);
 }
 
+/* As `yes | head` ends: the client's own reader has gone. */
+static void output_that_nobody_reads_ends_the_command(void **state)
+{
+	struct guest_client *c = start(0, ARGV("yes"));
+
+	guest_client_expect(c, PROTO_STDOUT, "y\ny\n");
+	guest_client_end(c, PROTO_STDOUT);
+	guest_client_finish(c);
+	assert_true(c->exited);
+	assert_int_equal(c->kind, 1);
+	assert_int_equal(c->code, SIGPIPE);
+	guest_client_close(c);
+}
+
 static void a_daemon_does_not_hold_the_session(void **state)
 {
 	int64_t begin = loop_now_ms();
@@ -501,6 +515,7 @@ int main(void)
 		cmocka_unit_test(unread_stdin_holds_up_nothing),
 		cmocka_unit_test(closed_stdin_swallows),
 		cmocka_unit_test(output_waits_for_credit),
+		cmocka_unit_test(output_that_nobody_reads_ends_the_command),
 		cmocka_unit_test(a_daemon_does_not_hold_the_session),
 		cmocka_unit_test(a_lost_client_takes_its_command_along),
 		cmocka_unit_test(what_ignores_the_hangup_is_killed),

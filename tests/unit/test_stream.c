@@ -138,6 +138,21 @@ static void output_takes_credit(void **state)
 	assert_int_equal(s.fd, -1);
 }
 
+static void output_that_nobody_reads_is_refused(void **state)
+{
+	struct stream s;
+	int p[2];
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	open_pipe(p);
+	stream_init(&s, p[0], false, true);
+	stream_receive_end(&s);
+	assert_false(stream_wants_read(&s));
+	assert_int_equal(write(p[1], "x", 1), -1);
+	assert_int_equal(errno, EPIPE);
+	close(p[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +161,7 @@ int main(void)
 		cmocka_unit_test(a_reader_that_goes_swallows),
 		cmocka_unit_test(the_end_comes_after_the_bytes),
 		cmocka_unit_test(output_takes_credit),
+		cmocka_unit_test(output_that_nobody_reads_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
