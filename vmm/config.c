@@ -9,7 +9,7 @@
 
 #define MIN_MEMORY   (UINT64_C(32) << 20)
 #define MEMORY_GRAIN (UINT64_C(2) << 20)
-#define MIN_CID	     3
+#define MIN_CID      3
 #define DEFAULT_CID  3
 
 /* One option: value is NULL for those that take none. */
@@ -88,10 +88,12 @@ static int set_memory(struct vmm_config *c, const char *value, struct err *err)
 	int r = str_to_size(value, &v);
 
 	if (r < 0)
-		return err_say(err, -r, "--memory takes a size such as 512M or 4G, not '%s'", value);
+		return err_say(err, -r, "--memory takes a size such as 512M or 4G, not '%s'",
+			       value);
 	if (v < MIN_MEMORY || v % MEMORY_GRAIN || v > INT64_MAX)
 		return err_say(err, EINVAL,
-			       "--memory must be at least 32M and a multiple of 2M, not '%s'", value);
+			       "--memory must be at least 32M and a multiple of 2M, not '%s'",
+			       value);
 	c->memory_bytes = v;
 	return 0;
 }
@@ -115,7 +117,10 @@ static int set_cmdline(struct vmm_config *c, const char *value, struct err *err)
 	return set_string(&c->cmdline, value);
 }
 
-/* Copies one comma-ended field of s into a new string, a doubled comma as one; returns what follows, or NULL at the end. */
+/*
+ * Copies one comma-ended field of s into a new string, a doubled comma as one; returns what
+ * follows, or NULL at the end.
+ */
 static const char *split_field(const char *s, char **ret_field)
 {
 	char *field = xcalloc(strlen(s) + 1, 1);

@@ -21,7 +21,9 @@ static void console_log_flush(struct console_log *l)
 	struct pollfd p = {.fd = l->fd, .events = POLLOUT};
 
 	loop_timer_disarm(&l->flush);
-	/* Where nobody reads (a stopped terminal), the line is lost rather than the guest stopped. */
+	/*
+	 * Where nobody reads (a stopped terminal), the line is lost rather than the guest stopped.
+	 */
 	if (l->line_len && poll(&p, 1, 0) > 0)
 		(void)!write(l->fd, l->line, l->line_len);
 	l->line_len = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Serving the control socket (vmm/control.h). */
 /*
- * Clients are the owner's own programs, yet bounded: so many, so long a line, so much unread reply. One that
- * exceeds is disconnected; the machine never waits for a client.
+ * Clients are the owner's own programs, yet bounded: so many, so long a line, so much unread reply.
+ * One that exceeds is disconnected; the machine never waits for a client.
  */
 #include "vmm/control_server.h"
 
@@ -19,9 +19,9 @@
 #include "base/log.h"
 #include "base/str.h"
 
-#define MAX_CLIENTS  32
-#define MAX_OUT	     (64 * 1024)
-#define FINISH_MS    500
+#define MAX_CLIENTS 32
+#define MAX_OUT     (64 * 1024)
+#define FINISH_MS   500
 
 struct client {
 	struct control *control;
@@ -212,7 +212,10 @@ static void client_ready(struct loop_fd *f, uint32_t events)
 		client_free(cl);
 }
 
-/* The socket's mode keeps others out; this also holds where a directory made it reachable otherwise. */
+/*
+ * The socket's mode keeps others out; this also holds where a directory made it reachable
+ * otherwise.
+ */
 static bool peer_allowed(int fd)
 {
 	struct ucred cred;
@@ -273,7 +276,7 @@ void control_finish(struct control *c, int exit_status)
 {
 	int64_t until = loop_now_ms() + FINISH_MS;
 
-	list_for_each(node, &c->clients) {
+	list_for_each (node, &c->clients) {
 		struct client *cl = container_of(node, struct client, node);
 		cJSON *reply;
 
@@ -284,7 +287,7 @@ void control_finish(struct control *c, int exit_status)
 		cJSON_AddNumberToObject(reply, "exit", exit_status);
 		(void)client_send(cl, reply);
 	}
-	list_for_each(node, &c->clients) {
+	list_for_each (node, &c->clients) {
 		struct client *cl = container_of(node, struct client, node);
 		struct pollfd p = {.fd = cl->fd.fd, .events = POLLOUT};
 		int64_t left = until - loop_now_ms();
@@ -298,7 +301,7 @@ void control_free(struct control *c)
 {
 	if (!c)
 		return;
-	list_for_each(node, &c->clients)
+	list_for_each (node, &c->clients)
 		client_free(container_of(node, struct client, node));
 	loop_remove(&c->listener);
 	if (c->listener.fd >= 0) {

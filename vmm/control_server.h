@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket's serving side: connections, lines and JSON of vmm/control.h; what commands do is the machine's. */
+/* Serving vmm/control.h: connections, lines and JSON; what commands do is the machine's. */
 #ifndef LVM_VMM_CONTROL_SERVER_H
 #define LVM_VMM_CONTROL_SERVER_H
 
@@ -30,7 +30,10 @@ struct control_request {
 /* Understands one line; pure. */
 int control_parse(const char *line, size_t len, struct control_request *ret_req, struct err *err);
 
-/* On the loop. Adds to reply, which has "ok"; failing makes the reply the error's sentence. Not called for WAIT. */
+/*
+ * On the loop. Adds to reply, which has "ok"; failing makes the reply the error's sentence. Not
+ * called for WAIT.
+ */
 typedef int control_fn(void *opaque, const struct control_request *req, cJSON *reply,
 		       struct err *err);
 
@@ -39,7 +42,7 @@ struct control;
 /* loop and path are borrowed. Users other than ours and root are refused. */
 int control_new(struct loop *loop, const char *path, control_fn *fn, void *opaque,
 		struct control **ret_c, struct err *err);
-/* Not on the loop, which has ended: tells whoever waits, and sends what was not sent yet, briefly. */
+/* After the loop's end: tells whoever waits, and sends what was not sent yet, briefly. */
 void control_finish(struct control *c, int exit_status);
 /* Also removes the socket. NULL is fine. */
 void control_free(struct control *c);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interrupts and doorbells over KVM (Linux virt/kvm/api.rst: KVM_IRQFD, KVM_IOEVENTFD, KVM_SET_GSI_ROUTING). */
+/* Interrupts and doorbells over KVM: irqfd, ioeventfd, GSI routes (Linux virt/kvm/api.rst). */
 /*
  * The routing table is always given to KVM whole: the lines of PIC and I/O APIC as KVM itself sets
- * them up, then one entry for each message interrupt that has a message. Message interrupt n is GSI MSI_GSI_BASE + n.
+ * them up, then one entry for each message interrupt that has a message. Message interrupt n is GSI
+ * MSI_GSI_BASE + n.
  *
- * Order matters once: an eventfd that is signalled before its GSI has a route loses the interrupt. So an
- * irqfd is attached only after the first route is in; KVM then looks at the eventfd's count, and what came before is
- * delivered.
+ * Order matters once: an eventfd that is signalled before its GSI has a route loses the interrupt.
+ * So an irqfd is attached only after the first route is in; KVM then looks at the eventfd's count,
+ * and what came before is delivered.
  */
 #include "vmm/irq.h"
 
@@ -23,9 +24,9 @@
 #include "base/str.h"
 #include "vmm/x86/layout.h"
 
-#define IRQ_MAX_MSI	1024
-#define IRQ_NUM_FIXED	(2 * LAYOUT_PIC_PINS + LAYOUT_IOAPIC_PINS)
-#define MSI_GSI_BASE	LAYOUT_IOAPIC_PINS
+#define IRQ_MAX_MSI   1024
+#define IRQ_NUM_FIXED (2 * LAYOUT_PIC_PINS + LAYOUT_IOAPIC_PINS)
+#define MSI_GSI_BASE  LAYOUT_IOAPIC_PINS
 
 struct irq_msi {
 	bool used;
@@ -41,7 +42,7 @@ struct irq {
 	const struct kvm *kvm;
 	struct irq_stats stats;
 	int line_fd[LAYOUT_IOAPIC_PINS]; /* -1: not in use */
-	unsigned num_msi;		 /* slots ever used: the table is no longer than that */
+	unsigned num_msi;                /* slots ever used: the table is no longer than that */
 	struct irq_msi msi[IRQ_MAX_MSI];
 	struct kvm_irq_routing *table;
 };
@@ -108,7 +109,7 @@ static int doorbell(const struct irq *irq, gpa_t gpa, int fd, bool add)
 {
 	struct kvm_ioeventfd arg = {
 		.addr = gpa,
-		.len = 0, /* any width, and no decoding of the instruction where the processor helps */
+		.len = 0, /* any width: on Intel, no instruction is decoded */
 		.fd = fd,
 		.flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
 	};
@@ -256,7 +257,7 @@ int irq_new(const struct kvm *k, struct irq **ret_irq, struct err *err)
 	for (unsigned i = 0; i < LAYOUT_IOAPIC_PINS; i++)
 		irq->line_fd[i] = -1;
 	irq->table = xcalloc(1, sizeof(*irq->table) + (IRQ_NUM_FIXED + IRQ_MAX_MSI) *
-							     sizeof(irq->table->entries[0]));
+							      sizeof(irq->table->entries[0]));
 	*ret_irq = irq;
 	return 0;
 }

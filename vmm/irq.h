@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* KVM's interrupt controllers and doorbells, as devices know them: struct hw over irqfd, ioeventfd and MSI routes. */
+/* struct hw over KVM: interrupt controllers, MSI routes, doorbells. */
 #ifndef LVM_VMM_IRQ_H
 #define LVM_VMM_IRQ_H
 
@@ -12,8 +12,9 @@
 struct irq;
 
 struct irq_stats {
-	uint64_t doorbells, msis;  /* in use */
-	uint64_t route_commits;	   /* KVM_SET_GSI_ROUTING calls so far: each waits for all interrupts in delivery */
+	uint64_t doorbells, msis; /* in use */
+	/* KVM_SET_GSI_ROUTING calls so far: each waits for all interrupts in delivery. */
+	uint64_t route_commits;
 };
 
 /* Before the first vCPU: makes PIC, I/O APIC, local APICs and PIT inside KVM. k is borrowed. */

@@ -66,16 +66,17 @@ static int kvm_open_device(struct err *err)
 	case ENOENT:
 	case ENXIO:
 	case ENODEV:
-		return err_say(err, ENOENT,
-			       "there is no working " KVM_DEVICE ": load the kernel module kvm_intel or "
-			       "kvm_amd, and see that virtualisation is on in the firmware settings");
+		return err_say(
+			err, ENOENT,
+			"there is no working " KVM_DEVICE ": load the kernel module kvm_intel or "
+			"kvm_amd, and see that virtualisation is on in the firmware settings");
 	case EACCES:
 	case EPERM:
 		return kvm_denied(err);
 	case EBUSY:
 		return err_say(err, EBUSY,
 			       KVM_DEVICE " is busy: another hypervisor uses the processor's "
-			       "virtualisation; stop it first");
+					  "virtualisation; stop it first");
 	default:
 		return err_set(err, errno, "cannot open " KVM_DEVICE);
 	}
@@ -87,13 +88,16 @@ static int kvm_check(struct kvm *k, struct err *err)
 	int run_len;
 
 	if (version != KVM_API_VERSION)
-		return err_say(err, ENOTSUP, KVM_DEVICE " speaks version %d of its interface, lvm "
-			       "needs %d", version, KVM_API_VERSION);
+		return err_say(err, ENOTSUP,
+			       KVM_DEVICE " speaks version %d of its interface, lvm "
+					  "needs %d",
+			       version, KVM_API_VERSION);
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		if (!kvm_cap(k, needed[i].cap))
-			return err_say(err, ENOTSUP,
-				       "this kernel's KVM lacks %s, which lvm needs; use a newer kernel",
-				       needed[i].name);
+			return err_say(
+				err, ENOTSUP,
+				"this kernel's KVM lacks %s, which lvm needs; use a newer kernel",
+				needed[i].name);
 	}
 	run_len = ioctl(k->sys_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (run_len < (int)sizeof(struct kvm_run))
@@ -127,7 +131,8 @@ int kvm_create_vm(struct kvm *k, struct err *err)
 	} while (fd < 0 && errno == EINTR);
 	if (fd < 0 && (errno == EBUSY || errno == ENOTSUP || errno == EOPNOTSUPP))
 		return err_say(err, errno,
-			       KVM_DEVICE " cannot make a virtual machine (%s): another hypervisor "
+			       KVM_DEVICE
+			       " cannot make a virtual machine (%s): another hypervisor "
 			       "uses the processor's virtualisation, or it is off in the firmware",
 			       strerrordesc_np(errno));
 	if (fd < 0)

@@ -8,14 +8,14 @@
 #include "base/err.h"
 
 struct kvm {
-	int sys_fd; /* /dev/kvm, -1 when closed */
-	int vm_fd;  /* -1 when there is no VM */
+	int sys_fd;     /* /dev/kvm, -1 when closed */
+	int vm_fd;      /* -1 when there is no VM */
 	size_t run_len; /* bytes of a vCPU's shared page */
 };
 
 /*
- * Opens /dev/kvm and checks the API version and the capabilities lvm-vmm cannot do without. The sentence says
- * what the user can do about it. *k need not be initialised.
+ * Opens /dev/kvm and checks the API version and the capabilities lvm-vmm cannot do without. The
+ * sentence says what the user can do about it. *k need not be initialised.
  */
 int kvm_open(struct kvm *k, struct err *err);
 int kvm_create_vm(struct kvm *k, struct err *err);

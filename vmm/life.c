@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What happens to a machine: ready, asked to stop, ended, and how the ways of ending are told apart. */
+/* What happens to a machine: ready, asked to stop, ended, and which of the ends it was. */
 /*
- * A reset is what an ordinary reboot and a panic have in common (panic=-1). It is a crash when a panic's line stands in the
- * console's log after the agent's last BYE, or anywhere in its last part when there was none; else it is a reboot. A
- * guest may print such a line itself; it only misnames its own end. A triple fault and whatever
- * KVM cannot go on from are crashes.
+ * A reset is what an ordinary reboot and a panic have in common (panic=-1). It is a crash when a
+ * panic's line stands in the console's log after the agent's last BYE, or anywhere in its last part
+ * when there was none; else it is a reboot. A guest may print such a line itself; it only misnames
+ * its own end. A triple fault and whatever KVM cannot go on from are crashes.
  */
 #include <errno.h>
 #include <signal.h>
@@ -121,8 +121,8 @@ static void life_signal(struct loop_fd *f, uint32_t events)
 	if (read(f->fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (m->life.state == MACHINE_STOPPING)
-		life_end(m, VMM_EXIT_KILLED, "a second signal (%u) came while the guest was stopping",
-			 info.ssi_signo);
+		life_end(m, VMM_EXIT_KILLED,
+			 "a second signal (%u) came while the guest was stopping", info.ssi_signo);
 	else
 		life_shutdown(m);
 }

@@ -19,15 +19,26 @@
 /* ---- the kernel's command line */
 
 /*
- * What the machine itself says, before what the user says (of an option given twice, the kernel takes the last):
- * quiet           warnings and worse go to the console; each line costs exits. The kernel's log has them all.
- * console=hvc0    the virtio console. First of all: it is where /dev/console leads.
- * panic=-1        a panic resets at once. The reset and the words "Kernel panic" in the log make it a crash.
- * pci=noearly     no scan of bus 0 by ports 0xcf8/0xcfc, which are not there. (Without them the kernel says "PCI: Fatal: No
- *                 config space access function found", and a moment later finds the memory-mapped access in MCFG.)
- * swiotlb=noforce no 64 MiB of bounce buffers, which machines beyond 4 GiB get otherwise: our devices reach all memory.
- * 8250.nr_uarts=0 no probing of four serial ports; only unless the user's part speaks of ttyS.
- * earlycon=       what is printed before the virtio console is up goes out by the serial port.
+ * What the machine itself says, before what the user says (of an option given twice, the kernel
+ * takes the last):
+ *
+ * quiet
+ *	Warnings and worse go to the console; each line costs exits. The kernel's log has them all.
+ * console=hvc0
+ *	The virtio console. It is where /dev/console leads.
+ * panic=-1
+ *	A panic resets at once. The reset and the words "Kernel panic" in the log make it a crash.
+ * pci=noearly
+ *	No scan of bus 0 by ports 0xcf8/0xcfc, which are not there. (Without them the kernel says
+ *	"PCI: Fatal: No config space access function found", and a moment later finds the
+ *	memory-mapped access in MCFG.)
+ * swiotlb=noforce
+ *	No 64 MiB of bounce buffers, which machines beyond 4 GiB get otherwise: our devices reach
+ *	all memory.
+ * 8250.nr_uarts=0
+ *	No probing of four serial ports; only unless the user's part speaks of ttyS.
+ * earlycon=
+ *	What is printed before the virtio console is up goes out by the serial port.
  */
 static char *machine_cmdline(const struct vmm_config *cfg)
 {
@@ -189,7 +200,9 @@ static int machine_add_virtio(struct machine *m, struct err *err)
 
 /* ---- memory, processors */
 
-/* Where PCI memory lies, once RAM's end is known; it must be within what the processor can address. */
+/*
+ * Where PCI memory lies, once RAM's end is known; it must be within what the processor can address.
+ */
 static int machine_place_windows(struct machine *m, struct kvm_cpuid2 *cpuid, struct err *err)
 {
 	uint64_t base = vm_memory_end(&m->memory) + LAYOUT_MMIO64_ALIGN - 1;
@@ -333,7 +346,8 @@ static unsigned machine_socket_dirs(const struct vmm_config *cfg, char *dir[2])
 
 		if (!path[i])
 			continue;
-		dir[n++] = slash ? str_fmt("%.*s", (int)(slash - path[i]) + 1, path[i]) : str_dup(".");
+		dir[n++] =
+			slash ? str_fmt("%.*s", (int)(slash - path[i]) + 1, path[i]) : str_dup(".");
 	}
 	return n;
 }

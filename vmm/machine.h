@@ -9,14 +9,15 @@
 struct machine;
 
 /*
- * Puts the machine together and the kernel into its memory; everything that needs a path is opened here. cfg is borrowed.
- * Signals must be blocked; SIGTERM, SIGINT and SIGHUP are the machine's from now on.
+ * Puts the machine together and the kernel into its memory; everything that needs a path is opened
+ * here. cfg is borrowed. Signals must be blocked; SIGTERM, SIGINT and SIGHUP are the machine's from
+ * now on.
  */
 int machine_new(const struct vmm_config *cfg, struct machine **ret_m, struct err *err);
 
 /*
- * Runs it to its end on the calling thread. Returns how it ended; for CRASH, KILLED and FAILED the sentence
- * is in *err. What cfg->ready_fd promises has been said by then.
+ * Runs it to its end on the calling thread. Returns how it ended; for CRASH, KILLED and FAILED the
+ * sentence is in *err. What cfg->ready_fd promises has been said by then.
  */
 enum vmm_exit machine_run(struct machine *m, struct err *err);
 

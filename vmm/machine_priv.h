@@ -38,7 +38,7 @@ enum machine_state {
 struct life {
 	enum machine_state state;
 	int64_t start_ms, ready_ms; /* ready_ms 0: not yet */
-	int ready_fd;		    /* -1: said, or nobody wants to know */
+	int ready_fd;               /* -1: said, or nobody wants to know */
 	char status[NOTIFY_MAX_LINE];
 	char guest_error[NOTIFY_MAX_LINE];
 	bool shutdown_told; /* the agent has been asked */

@@ -19,7 +19,7 @@ static const char usage[] =
 	"usage: lvm-vmm --kernel PATH [OPTION]...\n"
 	"       lvm-vmm --probe [--json]\n"
 	"\n"
-	"Runs one virtual machine to its end. `lvm` starts it; by hand it is for tests and debugging.\n"
+	"Runs one virtual machine to its end. `lvm` starts it; by hand it is for tests.\n"
 	"\n"
 	"  --name NAME          for messages\n"
 	"  --cpus N             virtual CPUs, 1 to 32 (default 1)\n"
@@ -39,7 +39,7 @@ static const char usage[] =
 	"  --probe [--json]     says whether KVM can run a guest here\n"
 	"  --version  --help\n"
 	"\n"
-	"Exit status: 0 powered off, 10 reboot, 11 crash, 12 stopped from outside, 125 could not start.\n";
+	"Exit status: 0 powered off, 10 reboot, 11 crash, 12 killed, 125 could not start.\n";
 
 /* Options that are no machine's; false when there is none of them. */
 static bool other_modes(int argc, char **argv, int *ret_status)
@@ -72,7 +72,10 @@ static void block_signals(void)
 	sigset_t set;
 
 	(void)signal(SIGPIPE, SIG_IGN);
-	/* Past a limit on file sizes a write fails with EFBIG, which the guest hears as an I/O error. */
+	/*
+	 * Past a limit on file sizes a write fails with EFBIG, which the guest hears as an I/O
+	 * error.
+	 */
 	(void)signal(SIGXFSZ, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);

@@ -17,11 +17,11 @@
 #define HUGE (UINT64_C(2) << 20)
 
 /*
- * Measured: what kernels from 6.1 on have touched when their first process starts. From the bottom: the kernel and its first
- * allocations; the first allocations of the memory above 4 GiB too. At the top, growing with RAM: page descriptors (64
- * bytes each) and hash tables.
+ * Measured: what kernels from 6.1 on have touched when their first process starts. From the bottom:
+ * the kernel and its first allocations; the first allocations of the memory above 4 GiB too. At the
+ * top, growing with RAM: page descriptors (64 bytes each) and hash tables.
  */
-#define PREPARE_BOTTOM	   (UINT64_C(52) << 20)
+#define PREPARE_BOTTOM     (UINT64_C(52) << 20)
 #define PREPARE_ABOVE_4G   (UINT64_C(28) << 20)
 #define PREPARE_TOP(bytes) ((bytes) / 64 + (bytes) / 256 + (UINT64_C(4) << 20))
 
@@ -38,18 +38,19 @@ static int memory_check(uint64_t bytes, struct err *err)
 		return err_set(err, errno, "cannot read the host's memory size");
 	total = (uint64_t)si.totalram * si.mem_unit;
 	if (bytes > total)
-		return err_say(err, ENOMEM,
-			       "the machine is given %llu MiB of memory, but the host has only %llu "
-			       "MiB; ask for less",
-			       (unsigned long long)(bytes >> 20), (unsigned long long)(total >> 20));
+		return err_say(
+			err, ENOMEM,
+			"the machine is given %llu MiB of memory, but the host has only %llu "
+			"MiB; ask for less",
+			(unsigned long long)(bytes >> 20), (unsigned long long)(total >> 20));
 	return 0;
 }
 
 /* Guest and host addresses must be equal modulo 2 MiB, or no huge page can be mapped whole. */
 static uint8_t *memory_map(int fd, uint64_t bytes, struct err *err)
 {
-	uint8_t *raw = mmap(NULL, bytes + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-			    -1, 0);
+	uint8_t *raw = mmap(NULL, bytes + HUGE, PROT_NONE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint8_t *base;
 	size_t before;
 
@@ -83,7 +84,10 @@ int vm_memory_init(struct vm_memory *m, uint64_t bytes, struct err *err)
 	m->fd = memfd_create("lvm-guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (m->fd < 0)
 		return err_set(err, errno, "cannot make the machine's memory");
-	/* Sealed: whoever is handed the descriptor later cannot take pages away under a running guest. */
+	/*
+	 * Sealed: whoever is handed the descriptor later cannot take pages away under a running
+	 * guest.
+	 */
 	if (ftruncate(m->fd, (off_t)bytes) < 0 ||
 	    fcntl(m->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 		r = err_set(err, errno, "cannot size the machine's memory to %llu MiB",
@@ -99,7 +103,8 @@ int vm_memory_init(struct vm_memory *m, uint64_t bytes, struct err *err)
 	/* Both are advice. A guest's memory has no place in a core dump of the VMM. */
 	(void)madvise(m->base, bytes, MADV_DONTDUMP);
 	(void)madvise(m->base, bytes, MADV_HUGEPAGE);
-	m->mem.region[m->mem.num++] = (struct guest_mem_region){.gpa = 0, .len = low, .hva = m->base};
+	m->mem.region[m->mem.num++] =
+		(struct guest_mem_region){.gpa = 0, .len = low, .hva = m->base};
 	if (bytes > low)
 		m->mem.region[m->mem.num++] = (struct guest_mem_region){
 			.gpa = LAYOUT_HOLE_END, .len = bytes - low, .hva = m->base + low};
@@ -147,8 +152,9 @@ gpa_t vm_memory_end(const struct vm_memory *m)
 static void memory_collapse(struct vm_memory *m, uint64_t off, uint64_t len)
 {
 	/*
-	 * A memfd gets huge pages by itself only where the host's shmem_enabled says so, which it rarely does. MADV_COLLAPSE works
-	 * whatever it says, once one page of each is there. One call for all: each waits for every CPU once.
+	 * A memfd gets huge pages by itself only where the host's shmem_enabled says so, which it
+	 * rarely does. MADV_COLLAPSE works whatever it says, once one page of each is there. One
+	 * call for all: each waits for every CPU once.
 	 */
 	for (uint64_t i = off; i < off + len; i += HUGE)
 		*(volatile uint8_t *)(m->base + i) = 0;

@@ -17,8 +17,8 @@ struct vm_memory {
 };
 
 /*
- * Maps bytes of RAM without taking any: pages come when they are touched. bytes is a multiple of 2 MiB.
- * Refuses more than the host has.
+ * Maps bytes of RAM without taking any: pages come when they are touched. bytes is a multiple of 2
+ * MiB. Refuses more than the host has.
  */
 int vm_memory_init(struct vm_memory *m, uint64_t bytes, struct err *err);
 /* Shows it to the guest. */
@@ -29,9 +29,9 @@ void vm_memory_done(struct vm_memory *m);
 gpa_t vm_memory_end(const struct vm_memory *m);
 
 /*
- * Asks the host for 2 MiB pages behind what any Linux uses before its first process: the bottom of RAM, where the
- * kernel lies, and the top, where it puts its page descriptors. A nested page fault each instead of 512. Best effort;
- * before anything is loaded.
+ * Asks the host for 2 MiB pages behind what any Linux uses before its first process: the bottom of
+ * RAM, where the kernel lies, and the top, where it puts its page descriptors. A nested page fault
+ * each instead of 512. Best effort; before anything is loaded.
  */
 void vm_memory_prepare(struct vm_memory *m);
 

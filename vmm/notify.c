@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading and answering lvm-guest's lines. */
 /*
- * Anything in the guest that may open a vsock connection can come here and say anything: all it gains is to mislead its own
- * owner about its own machine. Lines are bounded, nothing is answered, and a line that is too long ends the connection.
+ * Anything in the guest that may open a vsock connection can come here and say anything: all it
+ * gains is to mislead its own owner about its own machine. Lines are bounded, nothing is answered,
+ * and a line that is too long ends the connection.
  */
 #include "vmm/notify.h"
 

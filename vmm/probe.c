@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A guest of 100 000 instructions that tells a processor's virtualisation from an interpreter. */
 /*
- * Some hosts have a /dev/kvm that answers every question right and yet interprets guests one instruction at a time (kvm-pvm with a
- * guest that does not know it): hundreds of times too slow, and without the instructions a real kernel needs. No
- * capability tells. So: time a loop, then execute what such interpreters lack (SSE moves, cmpxchg16b). The time is the
- * thread's processor time, which a busy host does not stretch, and the best of a few tries.
+ * Some hosts have a /dev/kvm that answers every question right and yet interprets guests one
+ * instruction at a time (kvm-pvm with a guest that does not know it): hundreds of times too slow,
+ * and without the instructions a real kernel needs. No capability tells. So: time a loop, then
+ * execute what such interpreters lack (SSE moves, cmpxchg16b). The time is the thread's processor
+ * time, which a busy host does not stretch, and the best of a few tries.
  */
 #include "vmm/probe.h"
 
@@ -25,18 +26,22 @@
 #include "vmm/x86/cpuid.h"
 #include "vmm/x86/regs.h"
 
-#define PROBE_MEM     (64 * 1024)
-#define PROBE_PML4    0x1000
-#define PROBE_PDPT    0x2000
-#define PROBE_PD      0x3000
-#define PROBE_GDT     0x4000
-#define PROBE_STACK   0x8000
-#define PROBE_CODE    0x9000
-#define PROBE_PORT    0x80
-#define PROBE_TRIES   3
-#define PROBE_SLOW_US 20000 /* hardware: under 100; emulated SVM: about 1 000; an interpreter: 60 000 */
+#define PROBE_MEM   (64 * 1024)
+#define PROBE_PML4  0x1000
+#define PROBE_PDPT  0x2000
+#define PROBE_PD    0x3000
+#define PROBE_GDT   0x4000
+#define PROBE_STACK 0x8000
+#define PROBE_CODE  0x9000
+#define PROBE_PORT  0x80
+#define PROBE_TRIES 3
+/* Hardware takes under 100, emulated SVM about 1 000, an interpreter 60 000. */
+#define PROBE_SLOW_US 20000
 
-/* 50 000 times two instructions, "out" to say so, then the instructions that must work, and "out" again. */
+/*
+ * 50 000 times two instructions, "out" to say so, then the instructions that must work, and "out"
+ * again.
+ */
 extern const uint8_t probe_code[], probe_code_end[];
 __asm__(".pushsection .rodata\n"
 	"probe_code:\n"
@@ -146,11 +151,12 @@ static int probe_step(struct probe_vm *p, struct err *err)
 		return err_set(err, errno, "this machine's /dev/kvm cannot run a guest");
 	if (p->run->exit_reason == KVM_EXIT_IO && p->run->io.port == PROBE_PORT)
 		return 0;
-	return err_say(err, ENOTSUP,
-		       "this machine's /dev/kvm cannot run an unmodified guest: it fails on ordinary "
-		       "instructions (KVM exit %u); lvm needs a processor with VT-x or AMD-V, or "
-		       "nested virtualisation switched on in the machine that this one runs in",
-		       p->run->exit_reason);
+	return err_say(
+		err, ENOTSUP,
+		"this machine's /dev/kvm cannot run an unmodified guest: it fails on ordinary "
+		"instructions (KVM exit %u); lvm needs a processor with VT-x or AMD-V, or "
+		"nested virtualisation switched on in the machine that this one runs in",
+		p->run->exit_reason);
 }
 
 static int probe_try(struct probe_vm *p, uint64_t *ret_us, struct err *err)
@@ -189,12 +195,13 @@ static int probe_measure(struct probe_vm *p, struct probe_result *res, struct er
 	}
 	res->loop_us = best;
 	if (best > PROBE_SLOW_US)
-		return err_say(err, ENOTSUP,
-			       "this machine's /dev/kvm cannot run an unmodified guest: it interprets "
-			       "instructions in software (100 000 took %llu us); lvm needs a processor "
-			       "with VT-x or AMD-V, or nested virtualisation switched on in the machine "
-			       "that this one runs in",
-			       (unsigned long long)best);
+		return err_say(
+			err, ENOTSUP,
+			"this machine's /dev/kvm cannot run an unmodified guest: it interprets "
+			"instructions in software (100 000 took %llu us); lvm needs a processor "
+			"with VT-x or AMD-V, or nested virtualisation switched on in the machine "
+			"that this one runs in",
+			(unsigned long long)best);
 	return probe_step(p, err);
 }
 
@@ -226,8 +233,9 @@ int probe_main(bool json)
 
 	if (!json) {
 		if (r == 0)
-			(void)printf("KVM can run guests here (100 000 instructions took %llu us).\n",
-				     (unsigned long long)p.loop_us);
+			(void)printf(
+				"KVM can run guests here (100 000 instructions took %llu us).\n",
+				(unsigned long long)p.loop_us);
 		else
 			(void)printf("%s\n", err.text);
 		return r == 0 ? 0 : 125;

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sandbox: no new privileges, Landlock, seccomp. */
 /*
- * The guest is hostile, and one day there is a hole in a device. Then whoever is behind it has this process: what is
- * open in it (the guest's disks, its sockets, KVM) and what the kernel lets it do. The latter is made small
- * here, in three layers that need no privilege and work in containers:
+ * The guest is hostile, and one day there is a hole in a device. Then whoever is behind it has this
+ * process: what is open in it (the guest's disks, its sockets, KVM) and what the kernel lets it do.
+ * The latter is made small here, in three layers that need no privilege and work in containers:
  *
  * 1. no_new_privs: no setuid program helps.
- * 2. Landlock, where the kernel has it: no file is opened, made or changed by path. Only removing files in the
- *    directories of our own sockets stays, for the end. This also holds for what io_uring does, which seccomp does not see. It
- *    counts for the calling thread and those it starts: the vCPUs. (Disk workers begun before are held by seccomp alone.)
- * 3. seccomp, all threads: an allowlist; anything else kills the process, which `log_only` turns into a log line. Calls that the
- *    C library makes by itself and can do without get EACCES instead. ioctl is allowed by request number: those of a running KVM,
- *    none that makes a VM or a memory slot. Sockets: only unix ones. Paths: only openat(O_PATH), for sockets behind long paths, and
- *    unlink. No execve, no mmap with PROT_EXEC.
+ * 2. Landlock, where the kernel has it: no file is opened, made or changed by path. Only removing
+ *    files in the directories of our own sockets stays, for the end. This also holds for what
+ *    io_uring does, which seccomp does not see. It counts for the calling thread and those it
+ *    starts: the vCPUs. (Disk workers begun before are held by seccomp alone.)
+ * 3. seccomp, all threads: an allowlist; anything else kills the process, which `log_only` turns
+ *    into a log line. Calls that the C library makes by itself and can do without get EACCES
+ *    instead. ioctl is allowed by request number: those of a running KVM, none that makes a VM or
+ *    a memory slot. Sockets: only unix ones. Paths: only openat(O_PATH), for sockets behind long
+ *    paths, and unlink. No execve, no mmap with PROT_EXEC.
  *
- * What stays possible: connecting to unix sockets of the same user (vsock needs it), burning CPU, filling the disk images.
+ * What stays possible: connecting to unix sockets of the same user (vsock needs it), burning CPU,
+ * filling the disk images.
  */
 #include "vmm/sandbox.h"
 
@@ -94,40 +97,87 @@ static int landlock_enter(const char *const *unlink_dirs, unsigned num, struct e
 /* Allowed whatever their arguments. */
 static const int plain_calls[] = {
 	/* data */
-	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64),
-	SCMP_SYS(pwrite64), SCMP_SYS(preadv), SCMP_SYS(pwritev), SCMP_SYS(preadv2),
-	SCMP_SYS(pwritev2), SCMP_SYS(lseek), SCMP_SYS(ftruncate), SCMP_SYS(fallocate),
-	SCMP_SYS(fdatasync), SCMP_SYS(fsync), SCMP_SYS(fstat), SCMP_SYS(close),
+	SCMP_SYS(read),
+	SCMP_SYS(write),
+	SCMP_SYS(readv),
+	SCMP_SYS(writev),
+	SCMP_SYS(pread64),
+	SCMP_SYS(pwrite64),
+	SCMP_SYS(preadv),
+	SCMP_SYS(pwritev),
+	SCMP_SYS(preadv2),
+	SCMP_SYS(pwritev2),
+	SCMP_SYS(lseek),
+	SCMP_SYS(ftruncate),
+	SCMP_SYS(fallocate),
+	SCMP_SYS(fdatasync),
+	SCMP_SYS(fsync),
+	SCMP_SYS(fstat),
+	SCMP_SYS(close),
 	SCMP_SYS(io_uring_enter),
 	/* sockets that are open, or asked for below */
-	SCMP_SYS(connect), SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
-	SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(shutdown), SCMP_SYS(getsockopt),
-	SCMP_SYS(getsockname), SCMP_SYS(getpeername),
+	SCMP_SYS(connect),
+	SCMP_SYS(accept4),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(sendto),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(shutdown),
+	SCMP_SYS(getsockopt),
+	SCMP_SYS(getsockname),
+	SCMP_SYS(getpeername),
 	/* events */
-	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(poll),
-	SCMP_SYS(ppoll), SCMP_SYS(eventfd2), SCMP_SYS(restart_syscall),
+	SCMP_SYS(epoll_wait),
+	SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_ctl),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(eventfd2),
+	SCMP_SYS(restart_syscall),
 	/* time and chance */
-	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
-	SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),
+	SCMP_SYS(getrandom),
 	/* threads and memory */
-	SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(gettid),
-	SCMP_SYS(getpid), SCMP_SYS(geteuid), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-	SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
-	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
-	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+	SCMP_SYS(futex),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(gettid),
+	SCMP_SYS(getpid),
+	SCMP_SYS(geteuid),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(rseq),
+	SCMP_SYS(brk),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(madvise),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+	SCMP_SYS(unlink),
+	SCMP_SYS(unlinkat),
 };
 
-/* Answered EACCES: libraries ask, and live with a no. clone3 has a fallback (clone, whose flags can be looked at). */
+/*
+ * Answered EACCES: libraries ask, and live with a no. clone3 has a fallback (clone, whose flags can
+ * be looked at).
+ */
 static const int refused_calls[] = {
-	SCMP_SYS(open), SCMP_SYS(statx), SCMP_SYS(readlink),
-	SCMP_SYS(access), SCMP_SYS(faccessat2), SCMP_SYS(getdents64), SCMP_SYS(uname),
-	SCMP_SYS(sysinfo), SCMP_SYS(prlimit64),
+	SCMP_SYS(open),   SCMP_SYS(statx),      SCMP_SYS(readlink),
+	SCMP_SYS(access), SCMP_SYS(faccessat2), SCMP_SYS(getdents64),
+	SCMP_SYS(uname),  SCMP_SYS(sysinfo),    SCMP_SYS(prlimit64),
 };
 
 /* What is asked of KVM, and of descriptors, while a guest runs and when it ends. */
 static const unsigned long ioctls[] = {
-	KVM_RUN, KVM_GET_REGS, KVM_IRQFD, KVM_IOEVENTFD, KVM_SET_GSI_ROUTING, FIONREAD, FIONBIO,
-	BLKGETSIZE64, BLKPBSZGET,
+	KVM_RUN,  KVM_GET_REGS, KVM_IRQFD,    KVM_IOEVENTFD, KVM_SET_GSI_ROUTING,
+	FIONREAD, FIONBIO,      BLKGETSIZE64, BLKPBSZGET,
 };
 
 static int allow_by_value(scmp_filter_ctx f, int call, unsigned arg, uint64_t value)

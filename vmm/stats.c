@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Private memory from /proc/self/smaps_rollup (Linux filesystems/proc.rst). */
 /*
- * Guest RAM is a memfd mapped shared by one process, so smaps calls its pages "private" too (mapped once). They are told apart
- * by Anonymous: all that the VMM allocates is anonymous memory, and private file pages it has written to are counted there as well.
+ * Guest RAM is a memfd mapped shared by one process, so smaps calls its pages "private" too (mapped
+ * once). They are told apart by Anonymous: all that the VMM allocates is anonymous memory, and
+ * private file pages it has written to are counted there as well.
  */
 #include "vmm/stats.h"
 

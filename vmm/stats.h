@@ -15,8 +15,8 @@ int stats_init(struct stats *st, struct err *err);
 void stats_done(struct stats *st);
 
 /*
- * The process's private resident memory in bytes: what exists because of the VMM. The guest's memory is a
- * shared mapping and not in it. 0 when the kernel does not say.
+ * The process's private resident memory in bytes: what exists because of the VMM. The guest's
+ * memory is a shared mapping and not in it. 0 when the kernel does not say.
  */
 uint64_t stats_private_bytes(const struct stats *st);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The virtual CPU's thread (Linux virt/kvm/api.rst §5, struct kvm_run). */
 /*
- * The thread never touches a device by itself: it enters the loop, gives the access to a bus, and leaves. Stopping: whoever wants
- * it sets `stop` and the shared page's immediate_exit, then sends VCPU_KICK. If the signal comes while the
- * guest runs, KVM_RUN returns EINTR; if it comes just before KVM_RUN, immediate_exit makes that return at once. No moment is
- * left in which it would be missed.
+ * The thread never touches a device by itself: it enters the loop, gives the access to a bus, and
+ * leaves. Stopping: whoever wants it sets `stop` and the shared page's immediate_exit, then sends
+ * VCPU_KICK. If the signal comes while the guest runs, KVM_RUN returns EINTR; if it comes just
+ * before KVM_RUN, immediate_exit makes that return at once. No moment is left in which it would be
+ * missed.
  */
 #include "vmm/vcpu.h"
 
@@ -198,9 +199,10 @@ static void vcpu_other(struct vcpu *v)
 		vcpu_internal_error(v);
 		return;
 	case KVM_EXIT_FAIL_ENTRY:
-		(void)snprintf(text, sizeof(text),
-			       "the processor refused to enter virtual CPU %u (hardware reason 0x%llx)",
-			       v->index, v->run->fail_entry.hardware_entry_failure_reason);
+		(void)snprintf(
+			text, sizeof(text),
+			"the processor refused to enter virtual CPU %u (hardware reason 0x%llx)",
+			v->index, v->run->fail_entry.hardware_entry_failure_reason);
 		break;
 	default:
 		(void)snprintf(text, sizeof(text),
@@ -254,7 +256,10 @@ static void *vcpu_main(void *arg)
 		} else {
 			char text[120];
 
-			/* EFAULT is also what the kernel says when it found no memory for a guest page. */
+			/*
+			 * EFAULT is also what the kernel says when it found no memory for a guest
+			 * page.
+			 */
 			(void)snprintf(text, sizeof(text), "KVM cannot run virtual CPU %u: %s",
 				       v->index, strerrordesc_np(errno) ?: "unknown error");
 			vcpu_end(v, VCPU_END_FAILED, text);

@@ -28,12 +28,15 @@ extern const char *const vcpu_exit_names[VCPU_NUM_EXITS];
 /* How a virtual CPU ended the machine. */
 enum vcpu_end {
 	VCPU_END_TRIPLE_FAULT,
-	VCPU_END_RESET,	    /* the guest asked KVM itself, by KVM_EXIT_SYSTEM_EVENT */
+	VCPU_END_RESET,     /* the guest asked KVM itself, by KVM_EXIT_SYSTEM_EVENT */
 	VCPU_END_POWER_OFF, /* likewise */
 	VCPU_END_FAILED,    /* KVM cannot go on: text says why */
 };
 
-/* What all CPUs of a machine share; borrowed. ended: on the loop, from the CPU's thread, which then ends. */
+/*
+ * What all CPUs of a machine share; borrowed. ended: on the loop, from the CPU's thread, which then
+ * ends.
+ */
 struct vcpu_env {
 	const struct kvm *kvm;
 	struct loop *loop;
@@ -44,7 +47,10 @@ struct vcpu_env {
 
 struct vcpu;
 
-/* Makes CPU index with the given CPUID list (copied by KVM). The caller's thread does everything but run it. */
+/*
+ * Makes CPU index with the given CPUID list (copied by KVM). The caller's thread does everything
+ * but run it.
+ */
 int vcpu_new(const struct vcpu_env *env, unsigned index, const struct kvm_cpuid2 *cpuid,
 	     struct vcpu **ret_v, struct err *err);
 /* The boot CPU's first instruction. */

@@ -10,7 +10,7 @@
 #include "base/str.h"
 
 /* SLEEP_CONTROL_REG: SLP_EN is bit 5, SLP_TYP bits 2 to 4. SLEEP_STATUS_REG: WAK_STS is bit 7. */
-#define SLP_EN	      0x20
+#define SLP_EN        0x20
 #define SLP_TYP(v)    ((v) >> 2 & 7)
 #define SLP_CTRL_KEPT 0x1c
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Port 0x64 and port 0xcf9, as far as they reset a PC. */
 /*
- * There is no keyboard controller: reads give what an empty port gives, so that no driver believes in one.
- * Only its pulse of the reset line is kept, for guests that do not use the ACPI reset register.
+ * There is no keyboard controller: reads give what an empty port gives, so that no driver believes
+ * in one. Only its pulse of the reset line is kept, for guests that do not use the ACPI reset
+ * register.
  */
 #include "devices/legacy/pc_reset.h"
 
@@ -12,11 +13,11 @@
 #include "base/list.h"
 #include "base/str.h"
 
-#define KBC_PORT     0x64
-#define KBC_RESET    0xfe
-#define CF9_PORT     0xcf9
-#define CF9_SYS_RST  0x02
-#define CF9_CPU_RST  0x04
+#define KBC_PORT    0x64
+#define KBC_RESET   0xfe
+#define CF9_PORT    0xcf9
+#define CF9_SYS_RST 0x02
+#define CF9_CPU_RST 0x04
 
 struct pc_reset {
 	struct bus_range kbc, cf9;

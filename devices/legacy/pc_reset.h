@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two ways a PC is reset without ACPI: keyboard controller command 0xfe, and port 0xcf9 (Linux x86 reboot=k, reboot=p). */
+/* Resetting a PC without ACPI: keyboard controller command 0xfe, port 0xcf9 (Linux reboot=k, p). */
 #ifndef LVM_DEVICES_LEGACY_PC_RESET_H
 #define LVM_DEVICES_LEGACY_PC_RESET_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The 16550A's registers (PC16550D data sheet §8). */
 /*
- * A byte sent is out at once, so the transmitter is always empty. Nothing comes in, except in loop-back mode, where drivers
- * test the chip: there the FIFO holds what was sent. Interrupts are edges: one is raised whenever a
- * condition that the guest enabled begins to hold.
+ * A byte sent is out at once, so the transmitter is always empty. Nothing comes in, except in
+ * loop-back mode, where drivers test the chip: there the FIFO holds what was sent. Interrupts are
+ * edges: one is raised whenever a condition that the guest enabled begins to hold.
  */
 #include "devices/legacy/serial.h"
 

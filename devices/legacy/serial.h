@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A 16550A serial port without a wire on its receiving side: the guest's first words (PC16550D data sheet). */
+/* A 16550A serial port that only sends: the guest's first words (PC16550D data sheet). */
 #ifndef LVM_DEVICES_LEGACY_SERIAL_H
 #define LVM_DEVICES_LEGACY_SERIAL_H
 
@@ -12,7 +12,10 @@
 
 struct serial;
 
-/* What the port is wired to. out: on the loop, one byte the guest sent. irq_fd: as of hw.line_new, borrowed, or -1. */
+/*
+ * What the port is wired to. out: on the loop, one byte the guest sent. irq_fd: as of hw.line_new,
+ * borrowed, or -1.
+ */
 struct serial_wiring {
 	struct bus *pio; /* borrowed */
 	uint16_t port;

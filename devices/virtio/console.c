@@ -23,7 +23,9 @@
 #include "base/str.h"
 #include "devices/virtio/devices.h"
 
-#define CONSOLE_TX          1 /* transmitq, §5.3.2; 0 is the receiveq */
+#define CONSOLE_TX          1 /* transmitq, §5.3.2 */
+#define CONSOLE_RX          0
+#define CONSOLE_RX_SIZE     16 /* never used, and Linux rings for every buffer it puts there */
 #define CONSOLE_KICK_CHAINS 64
 #define CONSOLE_CHAIN_MAX   (64 * 1024)
 #define CONSOLE_CHUNK       512 /* what a terminal or pipe takes at once if poll() says so */
@@ -213,6 +215,7 @@ int console_new(const struct virtio_env *env, int out_fd, struct virtio_dev **re
 	c->dev.config = &c->config;
 	c->dev.config_len = sizeof(c->config);
 	c->dev.num_vq = 2;
+	c->dev.vq_max_size[CONSOLE_RX] = CONSOLE_RX_SIZE;
 	c->out_fd = out_fd;
 	c->tokens = CONSOLE_BURST;
 	c->tokens_at_ms = loop_now_ms();

@@ -70,8 +70,8 @@ static void test_sleep(void **state)
 	struct bus bus = {0};
 	struct acpi_pm *pm = make(&bus, -1);
 
-	put(&bus, SLEEP, S5 << 2); /* type without enable */
-	put(&bus, SLEEP, 0x20 | 1 << 2); /* another state */
+	put(&bus, SLEEP, S5 << 2);            /* type without enable */
+	put(&bus, SLEEP, 0x20 | 1 << 2);      /* another state */
 	put(&bus, SLEEP + 1, 0x20 | S5 << 2); /* the status register */
 	put(&bus, RESET, 0x20 | S5 << 2);
 	assert_int_equal(offs, 0);
@@ -156,7 +156,7 @@ static void test_pc_reset(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sleep),	    cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_sleep),        cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_power_button), cmocka_unit_test(test_ports_taken),
 		cmocka_unit_test(test_pc_reset),
 	};

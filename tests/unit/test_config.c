@@ -90,12 +90,24 @@ static void test_defaults(void **state)
 static void test_refused(void **state)
 {
 	static const char *const bad[][3] = {
-		{"--cpus", "0"},	{"--cpus", "33"},	{"--cpus", "x"},
-		{"--memory", "31M"},	{"--memory", "33M"},	{"--memory", "-1"},
-		{"--memory", "9000000000000T"}, {"--cid", "2"}, {"--cid", "4294967295"},
-		{"--kernel"},		{"--disk", "ro"},	{"--disk", "path="},
-		{"--disk", "path=a,rw"}, {"--disk", ""},	{"--debug=1"},
-		{"--kernels", "a"},	{"kernel"},		{"--ready-fd", "-1"},
+		{"--cpus", "0"},
+		{"--cpus", "33"},
+		{"--cpus", "x"},
+		{"--memory", "31M"},
+		{"--memory", "33M"},
+		{"--memory", "-1"},
+		{"--memory", "9000000000000T"},
+		{"--cid", "2"},
+		{"--cid", "4294967295"},
+		{"--kernel"},
+		{"--disk", "ro"},
+		{"--disk", "path="},
+		{"--disk", "path=a,rw"},
+		{"--disk", ""},
+		{"--debug=1"},
+		{"--kernels", "a"},
+		{"kernel"},
+		{"--ready-fd", "-1"},
 		{"-k", "a"},
 	};
 

@@ -156,7 +156,7 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_lines), T(test_bound), T(test_panic), T(test_panic_before_mark),
+		T(test_lines),          T(test_bound), T(test_panic), T(test_panic_before_mark),
 		T(test_panic_far_back),
 	};
 

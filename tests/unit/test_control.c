@@ -106,9 +106,16 @@ static bool closed(int fd)
 static void test_parse(void **state)
 {
 	static const char *const bad[] = {
-		"", "{", "[]", "\"status\"", "{\"command\":3}", "{\"command\":\"dance\"}",
-		"{\"command\":\"resize-disk\"}", "{\"command\":\"resize-disk\",\"disk\":-1}",
-		"{\"command\":\"resize-disk\",\"disk\":1.5}", "{\"command\":\"resize-disk\",\"disk\":1e99}",
+		"",
+		"{",
+		"[]",
+		"\"status\"",
+		"{\"command\":3}",
+		"{\"command\":\"dance\"}",
+		"{\"command\":\"resize-disk\"}",
+		"{\"command\":\"resize-disk\",\"disk\":-1}",
+		"{\"command\":\"resize-disk\",\"disk\":1.5}",
+		"{\"command\":\"resize-disk\",\"disk\":1e99}",
 		"{\"command\":\"resize-disk\",\"disk\":\"0\"}",
 	};
 	struct control_request req;
@@ -118,7 +125,8 @@ static void test_parse(void **state)
 		assert_int_equal(control_parse(bad[i], strlen(bad[i]), &req, &err), -EINVAL);
 	assert_int_equal(control_parse("{\"command\":\"stop\"}", 18, &req, &err), 0);
 	assert_int_equal(req.command, CONTROL_STOP);
-	assert_int_equal(control_parse("{\"disk\":7,\"command\":\"resize-disk\"}", 34, &req, &err), 0);
+	assert_int_equal(control_parse("{\"disk\":7,\"command\":\"resize-disk\"}", 34, &req, &err),
+			 0);
 	assert_int_equal(req.command, CONTROL_RESIZE_DISK);
 	assert_int_equal(req.disk, 7);
 }
@@ -130,7 +138,8 @@ static void test_requests_in_order(void **state)
 
 	say(f, fd, "{\"command\":\"sta");
 	assert_int_equal(f->calls, 0);
-	say(f, fd, "tus\"}\n{\"command\":\"nonsense\"}\n{\"command\":\"resize-disk\",\"disk\":2}\n");
+	say(f, fd,
+	    "tus\"}\n{\"command\":\"nonsense\"}\n{\"command\":\"resize-disk\",\"disk\":2}\n");
 	assert_int_equal(f->calls, 2);
 	assert_int_equal(f->last.disk, 2);
 	assert_string_equal(hear(fd), "{\"ok\":true,\"state\":\"running\"}\n"
@@ -221,8 +230,13 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse), T(test_requests_in_order), T(test_private_mode),
-		T(test_line_too_long), T(test_deaf_client), T(test_too_many_clients), T(test_wait),
+		cmocka_unit_test(test_parse),
+		T(test_requests_in_order),
+		T(test_private_mode),
+		T(test_line_too_long),
+		T(test_deaf_client),
+		T(test_too_many_clients),
+		T(test_wait),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -29,21 +29,31 @@ static struct kvm_cpuid2 *make(void)
 	const uint32_t idx = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 
 	add(l, (struct kvm_cpuid_entry2){.function = 0, .eax = 0x1f});
-	add(l, (struct kvm_cpuid_entry2){
-		       .function = 1, .ebx = 0x3f400800, .ecx = 1u << 5 | 1u << 24, .edx = 0x178bfbff});
-	add(l, (struct kvm_cpuid_entry2){.function = 4, .flags = idx, .index = 0, .eax = 0xfc004121});
-	add(l, (struct kvm_cpuid_entry2){.function = 4, .flags = idx, .index = 1, .eax = 0xfc1fc163});
+	add(l, (struct kvm_cpuid_entry2){.function = 1,
+					 .ebx = 0x3f400800,
+					 .ecx = 1u << 5 | 1u << 24,
+					 .edx = 0x178bfbff});
+	add(l,
+	    (struct kvm_cpuid_entry2){.function = 4, .flags = idx, .index = 0, .eax = 0xfc004121});
+	add(l,
+	    (struct kvm_cpuid_entry2){.function = 4, .flags = idx, .index = 1, .eax = 0xfc1fc163});
 	add(l, (struct kvm_cpuid_entry2){.function = 4, .flags = idx, .index = 2});
 	add(l, (struct kvm_cpuid_entry2){.function = 7, .flags = idx, .ebx = 0xffffffff});
 	add(l, (struct kvm_cpuid_entry2){.function = 0xa, .eax = 0x07300802});
 	for (uint32_t i = 0; i < 2; i++)
-		add(l, (struct kvm_cpuid_entry2){
-			       .function = 0xb, .flags = idx, .index = i, .eax = 6, .ebx = 64, .edx = 17});
+		add(l, (struct kvm_cpuid_entry2){.function = 0xb,
+						 .flags = idx,
+						 .index = i,
+						 .eax = 6,
+						 .ebx = 64,
+						 .edx = 17});
 	add(l, (struct kvm_cpuid_entry2){.function = 0x40000001, .eax = 0x01007efb});
-	add(l, (struct kvm_cpuid_entry2){.function = 0x80000001, .ecx = 1u << 22 | 6, .edx = 0x2fd3fbff});
+	add(l, (struct kvm_cpuid_entry2){
+		       .function = 0x80000001, .ecx = 1u << 22 | 6, .edx = 0x2fd3fbff});
 	add(l, (struct kvm_cpuid_entry2){.function = 0x80000008, .eax = 0x3030, .ecx = 0x703f});
 	add(l, (struct kvm_cpuid_entry2){.function = 0x8000000a, .eax = 1});
-	add(l, (struct kvm_cpuid_entry2){.function = 0x8000001e, .eax = 17, .ebx = 0x0103, .ecx = 0x100});
+	add(l, (struct kvm_cpuid_entry2){
+		       .function = 0x8000001e, .eax = 17, .ebx = 0x0103, .ecx = 0x100});
 	return l;
 }
 
@@ -161,9 +171,9 @@ static void test_phys_bits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_cpu),	 cmocka_unit_test(test_six_cpus),
+		cmocka_unit_test(test_one_cpu),    cmocka_unit_test(test_six_cpus),
 		cmocka_unit_test(test_no_nesting), cmocka_unit_test(test_again),
-		cmocka_unit_test(test_full_list), cmocka_unit_test(test_phys_bits),
+		cmocka_unit_test(test_full_list),  cmocka_unit_test(test_phys_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

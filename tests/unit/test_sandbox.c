@@ -40,7 +40,10 @@
 
 static char dir[32];
 
-/* Runs fn in a child inside the sandbox; its wait status. fn returns the number of the first thing that went wrong. */
+/*
+ * Runs fn in a child inside the sandbox; its wait status. fn returns the number of the first thing
+ * that went wrong.
+ */
 static int inside(int (*fn)(void))
 {
 	const char *dirs[] = {dir};
@@ -101,8 +104,7 @@ static int daily_work(void)
 	if (loop_now_ms() <= 0)
 		return 4;
 	/* What finds out a disk's new size when it is a block device. */
-	if (ioctl(fd, BLKGETSIZE64, &size) == 0 ||
-	    ioctl(fd, BLKPBSZGET, &size) == 0)
+	if (ioctl(fd, BLKGETSIZE64, &size) == 0 || ioctl(fd, BLKPBSZGET, &size) == 0)
 		return 5;
 	return 0;
 }
@@ -158,7 +160,8 @@ static int try_inet(void)
 
 static int try_jit(void)
 {
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+	       MAP_FAILED;
 }
 
 static int try_kill(void)

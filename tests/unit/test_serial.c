@@ -137,7 +137,9 @@ static void test_transmit_interrupt(void **state)
 	put(f, UART_IER, 0);
 	put(f, UART_TX, 'y');
 	assert_int_equal(edges(f), 0);
-	/* The driver's test for a working THRE interrupt: disable, enable, and there it is again. */
+	/*
+	 * The driver's test for a working THRE interrupt: disable, enable, and there it is again.
+	 */
 	put(f, UART_IER, UART_IER_THRI);
 	assert_int_equal(edges(f), 1);
 	assert_int_equal(in(f, UART_IIR), UART_IIR_THRI);
@@ -179,8 +181,9 @@ int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_output), T(test_divisor_is_no_output), T(test_autoconfig),
-		T(test_transmit_interrupt), T(test_loopback), T(test_wide_access),
+		T(test_output),     T(test_divisor_is_no_output),
+		T(test_autoconfig), T(test_transmit_interrupt),
+		T(test_loopback),   T(test_wide_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

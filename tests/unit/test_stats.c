@@ -15,9 +15,10 @@
 
 static void test_parse(void **state)
 {
-	assert_int_equal(stats_parse_private("55e0-7ffe [rollup]\nRss: 9000 kB\nPrivate_Dirty:  8000 kB\n"
-					     "Anonymous:          428 kB\nLazyFree: 0 kB\n"),
-			 428 * 1024);
+	assert_int_equal(
+		stats_parse_private("55e0-7ffe [rollup]\nRss: 9000 kB\nPrivate_Dirty:  8000 kB\n"
+				    "Anonymous:          428 kB\nLazyFree: 0 kB\n"),
+		428 * 1024);
 	assert_int_equal(stats_parse_private("LazyFree: 0 kB\n"), 0);
 	assert_int_equal(stats_parse_private(""), 0);
 }

@@ -177,7 +177,7 @@ int main(void)
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse), cmocka_unit_test(test_parse_long), T(test_lines),
-		T(test_endless_line), T(test_second_connection),
+		T(test_endless_line),         T(test_second_connection),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

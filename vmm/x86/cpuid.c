@@ -9,14 +9,14 @@
 
 #include "base/str.h"
 
-#define LEAF1_ECX_VMX	       (1u << 5)
+#define LEAF1_ECX_VMX          (1u << 5)
 #define LEAF1_ECX_X2APIC       (1u << 21)
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
-#define LEAF1_EDX_HTT	       (1u << 28)
-#define LEAF7_EBX_SGX	       (1u << 2)
+#define LEAF1_EDX_HTT          (1u << 28)
+#define LEAF7_EBX_SGX          (1u << 2)
 #define EXT1_ECX_CMP_LEGACY    (1u << 1)
-#define EXT1_ECX_SVM	       (1u << 2)
+#define EXT1_ECX_SVM           (1u << 2)
 #define EXT1_ECX_TOPOEXT       (1u << 22)
 
 /* Level types of leaf 0xb and 0x1f. */
@@ -25,8 +25,8 @@
 
 int cpuid_supported(const struct kvm *k, struct kvm_cpuid2 **ret_list, struct err *err)
 {
-	size_t bytes = sizeof(struct kvm_cpuid2) +
-		       CPUID_MAX_ENTRIES * sizeof(struct kvm_cpuid_entry2);
+	size_t bytes =
+		sizeof(struct kvm_cpuid2) + CPUID_MAX_ENTRIES * sizeof(struct kvm_cpuid_entry2);
 	struct kvm_cpuid2 *list = xcalloc(1, bytes);
 
 	list->nent = CPUID_MAX_ENTRIES;
@@ -94,7 +94,10 @@ static void tune_leaf1(struct kvm_cpuid2 *list, const struct cpuid_machine *m, u
 	e->ebx &= 0x0000ffff;
 	e->ebx |= (1u << core_bits(m->num_cpus)) << 16 | cpu << 24;
 	e->ecx |= LEAF1_ECX_HYPERVISOR;
-	/* Emulated by KVM's local APIC on every processor: cheaper than its memory-mapped registers. */
+	/*
+	 * Emulated by KVM's local APIC on every processor: cheaper than its memory-mapped
+	 * registers.
+	 */
 	e->ecx |= LEAF1_ECX_X2APIC;
 	/* No hypervisor inside: nested virtualisation is where most of KVM's escapes were found. */
 	e->ecx &= ~LEAF1_ECX_VMX;
@@ -207,6 +210,9 @@ void cpuid_tune(struct kvm_cpuid2 *list, const struct cpuid_machine *m, unsigned
 	if (e)
 		e->ebx &= ~LEAF7_EBX_SGX;
 	clear_leaf(list, 0x12);
-	/* No performance counters: they make every exit dearer, and their drivers' probing is exits. */
+	/*
+	 * No performance counters: they make every exit dearer, and their drivers' probing is
+	 * exits.
+	 */
 	clear_leaf(list, 0xa);
 }

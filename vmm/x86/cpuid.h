@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What CPUID tells the guest: KVM's list made true for our machine (Intel SDM vol. 2 CPUID, AMD APM vol. 3 app. E). */
+/* What CPUID tells the guest (Intel SDM vol. 2 CPUID, AMD APM vol. 3 app. E). */
 #ifndef LVM_VMM_X86_CPUID_H
 #define LVM_VMM_X86_CPUID_H
 
@@ -22,8 +22,8 @@ struct cpuid_machine {
 int cpuid_supported(const struct kvm *k, struct kvm_cpuid2 **ret_list, struct err *err);
 
 /*
- * Changes KVM's list, which has room for CPUID_MAX_ENTRIES, into the one for CPU index cpu. Pure; the same list may be
- * tuned again for another CPU.
+ * Changes KVM's list, which has room for CPUID_MAX_ENTRIES, into the one for CPU index cpu. Pure;
+ * the same list may be tuned again for another CPU.
  */
 void cpuid_tune(struct kvm_cpuid2 *list, const struct cpuid_machine *m, unsigned cpu);
 

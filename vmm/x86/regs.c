@@ -7,30 +7,40 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define CR0_ENTRY  0x80050033u /* PE MP ET NE WP AM PG */
-#define CR4_PAE	   0x20u
-#define EFER_ENTRY 0x500u /* LME LMA */
-#define RFLAGS_ONE 0x2u	  /* the bit that is always one */
+#define CR0_ENTRY               0x80050033u /* PE MP ET NE WP AM PG */
+#define CR4_PAE                 0x20u
+#define EFER_ENTRY              0x500u /* LME LMA */
+#define RFLAGS_ONE              0x2u   /* the bit that is always one */
 
-#define BOOT_CS 0x10
-#define BOOT_DS 0x18
+#define BOOT_CS                 0x10
+#define BOOT_DS                 0x18
 
-#define MSR_IA32_MISC_ENABLE  0x1a0
+#define MSR_IA32_MISC_ENABLE    0x1a0
 #define MISC_ENABLE_FAST_STRING 1
-#define MSR_MTRR_DEF_TYPE     0x2ff
-#define MTRR_ENABLED_WB	      0x806 /* on, write-back where no range says otherwise */
+#define MSR_MTRR_DEF_TYPE       0x2ff
+#define MTRR_ENABLED_WB         0x806 /* on, write-back where no range says otherwise */
 
-#define APIC_LVT0	  0x350
-#define APIC_LVT1	  0x360
-#define APIC_MODE_NMI	  0x400
-#define APIC_MODE_EXTINT  0x700
+#define APIC_LVT0               0x350
+#define APIC_LVT1               0x360
+#define APIC_MODE_NMI           0x400
+#define APIC_MODE_EXTINT        0x700
 
 static int set_segments(int vcpu_fd, const struct boot_entry *entry, struct err *err)
 {
-	const struct kvm_segment code = {
-		.selector = BOOT_CS, .limit = 0xffffffff, .type = 0xb, .present = 1, .s = 1, .l = 1, .g = 1};
-	const struct kvm_segment data = {
-		.selector = BOOT_DS, .limit = 0xffffffff, .type = 0x3, .present = 1, .s = 1, .db = 1, .g = 1};
+	const struct kvm_segment code = {.selector = BOOT_CS,
+					 .limit = 0xffffffff,
+					 .type = 0xb,
+					 .present = 1,
+					 .s = 1,
+					 .l = 1,
+					 .g = 1};
+	const struct kvm_segment data = {.selector = BOOT_DS,
+					 .limit = 0xffffffff,
+					 .type = 0x3,
+					 .present = 1,
+					 .s = 1,
+					 .db = 1,
+					 .g = 1};
 	struct kvm_sregs s;
 
 	if (ioctl(vcpu_fd, KVM_GET_SREGS, &s) < 0)
@@ -81,7 +91,10 @@ static int set_msr(int vcpu_fd, uint32_t index, uint64_t data, struct err *err)
 	return err_set(err, n < 0 ? errno : EINVAL, "cannot set a virtual CPU's MSR 0x%x", index);
 }
 
-/* The older controller's interrupts and NMIs come through the local APIC ("virtual wire", MP 1.4 §3.6.2.2). */
+/*
+ * The older controller's interrupts and NMIs come through the local APIC ("virtual wire", MP 1.4
+ * §3.6.2.2).
+ */
 static int set_lapic(int vcpu_fd, struct err *err)
 {
 	const uint32_t lvt0 = APIC_MODE_EXTINT, lvt1 = APIC_MODE_NMI;
