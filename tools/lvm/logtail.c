@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +18,35 @@
 
 #define TAIL_BYTES (32 * 1024)
 
-/* Newlines, tabs and printable bytes stay; the rest could command the user's terminal. */
-static void put_harmless(const char *p, const char *end, FILE *out)
+/* The length of the colour setting (ECMA-48 SGR) that p begins with, or 0. */
+static size_t colour_len(const char *p, size_t n)
 {
-	for (; p < end; p++) {
-		unsigned char c = (unsigned char)*p;
+	size_t i = 2;
 
-		if (c == '\r')
-			continue;
-		(void)fputc(c == '\n' || c == '\t' || (c >= ' ' && c != 0x7f) ? c : '?', out);
+	if (n < 3 || p[0] != '\033' || p[1] != '[')
+		return 0;
+	while (i < n && ((p[i] >= '0' && p[i] <= '9') || p[i] == ';'))
+		i++;
+	return i < n && p[i] == 'm' ? i + 1 : 0;
+}
+
+/*
+ * What the log has for a terminal: text, without systemd's colours and the console's carriage returns. Anything else that could
+ * command the terminal shows as '?'. In place; returns the new length.
+ */
+static size_t make_harmless(char *p, size_t n)
+{
+	size_t out = 0;
+
+	for (size_t i = 0; i < n;) {
+		size_t skip = p[i] == '\r' ? 1 : colour_len(p + i, n - i);
+
+		if (!skip)
+			p[out++] = p[i++];
+		i += skip;
 	}
+	str_harmless(p, out, "\n\t");
+	return out;
 }
 
 void logtail_show(const char *path, unsigned lines, FILE *out)
@@ -43,26 +63,40 @@ void logtail_show(const char *path, unsigned lines, FILE *out)
 	n = fd_pread_full(fd, buf, TAIL_BYTES, st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0);
 	if (n <= 0)
 		return;
+	n = (ssize_t)make_harmless(buf, (size_t)n);
+	if (n == 0)
+		return;
 	end = buf + n;
 	for (p = end - 1; p > buf; p--) {
 		if (p[-1] == '\n' && lines-- == 1)
 			break;
 	}
-	put_harmless(p, end, out);
+	(void)fwrite(p, 1, (size_t)(end - p), out);
 	if (end[-1] != '\n')
 		(void)fputc('\n', out);
 	(void)fflush(out);
 }
 
-/* Copies from the descriptor's position to the file's end. */
+/*
+ * Copies from the descriptor's position to the file's end: byte by byte as it is, but to a terminal only what is harmless,
+ * and by whole lines as far as there are, so that no sequence is cut in two.
+ */
 static int copy_rest(int fd, int out_fd)
 {
+	bool tty = isatty(out_fd);
 	char buf[16384];
 	ssize_t n;
 	int r = 0;
 
-	while (r == 0 && (n = fd_read_full(fd, buf, sizeof(buf))) > 0)
-		r = fd_write_full(out_fd, buf, (size_t)n);
+	while (r == 0 && (n = fd_read_full(fd, buf, sizeof(buf))) > 0) {
+		const char *nl = tty && (size_t)n == sizeof(buf) ? memrchr(buf, '\n', (size_t)n) : NULL;
+
+		if (nl) {
+			(void)lseek(fd, nl + 1 - (buf + n), SEEK_CUR);
+			n = nl + 1 - buf;
+		}
+		r = fd_write_full(out_fd, buf, tty ? make_harmless(buf, (size_t)n) : (size_t)n);
+	}
 	return r < 0 ? r : n < 0 ? (int)n : 0;
 }
 
