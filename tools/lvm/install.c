@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/endian.h"
 #include "base/fd.h"
+#include "base/str.h"
 #include "tools/lvm/agent.h"
 #include "tools/lvm/launch.h"
 #include "tools/lvm/progress.h"
@@ -33,6 +34,7 @@
 #define INSTALL_READ	(32 * 1024)
 #define INSTALL_STOP_MS 300000 /* the last writes of a slow disk */
 #define HOST_FULL_BYTES (16ull << 20)
+#define WARNING_BYTES	(64 * 1024)
 
 struct run {
 	const struct store *store;
@@ -42,6 +44,7 @@ struct run {
 	pid_t vmm;  /* 0: not running */
 	struct agent *agent;
 	uint64_t credit, sent;
+	size_t warned; /* bytes of warnings shown */
 	bool source_end, done;
 };
 
@@ -88,9 +91,27 @@ static void show_progress(const struct run *x, const struct proto_frame *f)
 		progress_show("installing %s: %llu MiB, %llu files", x->in->name, read_mib, entries);
 }
 
+/* What could not be kept of the archive, a line each; the guest sends 50 at most. */
+static void show_warnings(struct run *x, const struct proto_frame *f)
+{
+	char text[PROTO_MAX_PAYLOAD];
+	size_t n = f->len < WARNING_BYTES - x->warned ? f->len : WARNING_BYTES - x->warned;
+
+	memcpy(text, f->payload, n);
+	str_harmless(text, n, "\n");
+	progress_clear();
+	(void)fwrite(text, 1, n, stderr);
+	x->warned += n;
+}
+
 static int take_frame(struct run *x, const struct proto_frame *f, struct err *err)
 {
 	switch (f->type) {
+	case PROTO_DATA:
+		if (f->stream != PROTO_STDERR)
+			return err_say(err, EPROTO, "the installer broke the protocol");
+		show_warnings(x, f);
+		return 0;
 	case PROTO_STARTED:
 		return 0;
 	case PROTO_CREDIT:

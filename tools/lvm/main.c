@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,12 +162,16 @@ int main(int argc, char **argv)
 	int r;
 
 	hold_standard_fds();
+	/* Where it is ignored, which programs inherit, nobody's end could be waited for. */
+	(void)signal(SIGCHLD, SIG_DFL);
 	r = dispatch(argc, argv, &err);
 	progress_clear();
 	if (r >= 0 && fflush(stdout) == 0 && !ferror(stdout))
 		return r;
 	if (r >= 0)
 		(void)err_set(&err, errno ?: EIO, "cannot write to standard output");
+	/* Among the words may be a guest's, or names out of an archive. */
+	str_harmless(err.text, strlen(err.text), "");
 	(void)fprintf(stderr, "lvm: %s\n", err.text);
 	return CLI_EXIT_FAILED;
 }

@@ -227,15 +227,15 @@ static void take_error(struct session *s, const struct proto_frame *f)
 {
 	uint32_t code = get_le32(f->payload), fault = get_le32(f->payload + 4);
 	int len = (int)(f->len - 8) < 800 ? (int)(f->len - 8) : 800;
+	int r = err_say(s->err, code && code < 4096 ? (int)code : EIO, "%.*s", len,
+			(const char *)f->payload + 8);
 
-	(void)err_say(s->err, code && code < 4096 ? (int)code : EIO, "%.*s", len,
-		      (const char *)f->payload + 8);
+	str_harmless(s->err->text, strlen(s->err->text), "");
 	if (fault == PROTO_FAULT_NOT_FOUND || fault == PROTO_FAULT_NOT_EXEC) {
-		(void)fprintf(stderr, "lvm: %.*s\n", len, (const char *)f->payload + 8);
-		finish(s, fault == PROTO_FAULT_NOT_FOUND ? 127 : 126);
-		return;
+		(void)fprintf(stderr, "lvm: %s\n", s->err->text);
+		r = fault == PROTO_FAULT_NOT_FOUND ? 127 : 126;
 	}
-	finish(s, -(code && code < 4096 ? (int)code : EIO));
+	finish(s, r);
 }
 
 static void stop_here(struct session *s)
@@ -403,9 +403,17 @@ static int turn(struct session *s)
 	return r;
 }
 
-/* What is left to write when the command has ended; the readers may take their time. */
+/*
+ * What is left to write when the command has ended; the readers may take their time. Signals have nobody to be passed
+ * on to any more: those that come from now on do to us what they do to any program. (The guard has the terminal.)
+ */
 static void drain(struct session *s)
 {
+	struct signalfd_siginfo si;
+
+	while (read(s->signal_fd, &si, sizeof(si)) == sizeof(si))
+		;
+	(void)sigprocmask(SIG_SETMASK, &s->before, NULL);
 	for (int i = PROTO_STDOUT; i <= PROTO_TTY; i++) {
 		struct sink *k = &s->sink[i];
 
