@@ -5,6 +5,10 @@
  * returns until it sleeps again, or another thread between loop_enter() and loop_leave(). Callbacks therefore never run
  * at the same time, whoever triggers them.
  *
+ * A mutex goes to whoever is awake, and while there is work the loop's thread takes it again before one that waits has
+ * opened its eyes: a vCPU could wait for most of a second. So one passes through `queue` first, and waits for `turn` there:
+ * the loop's thread cannot overtake.
+ *
  * Removal while events are in hand: epoll reports a batch, and a callback may remove (and free) a
  * source whose event comes later in the same batch: loop_remove() clears those entries. A thread that
  * enters between epoll_wait()'s return and the loop's thread getting the turn may remove one as well; then `removals`
@@ -32,7 +36,7 @@
 struct loop {
 	int epoll_fd;
 	struct loop_fd wake;
-	pthread_mutex_t turn;
+	pthread_mutex_t queue, turn;
 	struct list timers; /* by due_ms, earliest first */
 	struct list work;
 	struct epoll_event batch[LOOP_BATCH];
@@ -63,6 +67,7 @@ int loop_new(struct loop **ret_loop, struct err *err)
 
 	list_init(&loop->timers);
 	list_init(&loop->work);
+	pthread_mutex_init(&loop->queue, NULL);
 	pthread_mutex_init(&loop->turn, NULL);
 	loop->wake.fn = loop_woken;
 	loop->wake.fd = -1;
@@ -96,6 +101,7 @@ void loop_free(struct loop *loop)
 	if (loop->epoll_fd >= 0)
 		(void)close(loop->epoll_fd);
 	pthread_mutex_destroy(&loop->turn);
+	pthread_mutex_destroy(&loop->queue);
 	free(loop);
 }
 
@@ -148,12 +154,19 @@ static int loop_patience(struct loop *loop, int timeout_ms)
 	return left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
+static void loop_take_turn(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->queue);
+	pthread_mutex_lock(&loop->turn);
+	pthread_mutex_unlock(&loop->queue);
+}
+
 int loop_run_once(struct loop *loop, int timeout_ms)
 {
 	unsigned removals;
 	int n, patience, code;
 
-	pthread_mutex_lock(&loop->turn);
+	loop_take_turn(loop);
 	loop_run_work(loop);
 	patience = loop_patience(loop, timeout_ms);
 	removals = loop->removals;
@@ -163,7 +176,7 @@ int loop_run_once(struct loop *loop, int timeout_ms)
 	n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, patience);
 	code = errno;
 
-	pthread_mutex_lock(&loop->turn);
+	loop_take_turn(loop);
 	loop->asleep = false;
 	if (n < 0 && code != EINTR) {
 		pthread_mutex_unlock(&loop->turn);
@@ -201,7 +214,7 @@ void loop_stop(struct loop *loop)
 
 void loop_enter(struct loop *loop)
 {
-	pthread_mutex_lock(&loop->turn);
+	loop_take_turn(loop);
 }
 
 void loop_leave(struct loop *loop)
