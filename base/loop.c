@@ -5,9 +5,9 @@
  * returns until it sleeps again, or another thread between loop_enter() and loop_leave(). Callbacks therefore never run
  * at the same time, whoever triggers them.
  *
- * A mutex goes to whoever is awake, and while there is work the loop's thread takes it again before one that waits has
- * opened its eyes: a vCPU could wait for most of a second. So one passes through `queue` first, and waits for `turn` there:
- * the loop's thread cannot overtake.
+ * A mutex goes to whoever is awake, and while there is work the loop's thread takes it again before
+ * one that waits has opened its eyes: a vCPU could wait for most of a second. So one passes through
+ * `queue` first, and waits for `turn` there: the loop's thread cannot overtake.
  *
  * Removal while events are in hand: epoll reports a batch, and a callback may remove (and free) a
  * source whose event comes later in the same batch: loop_remove() clears those entries. A thread that

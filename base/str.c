@@ -135,8 +135,8 @@ int str_to_bool(const char *s, bool *ret_v)
 }
 
 /*
- * The bytes of the character at p, of which n are there; 0 when it is none (RFC 3629), or one that controls. U+0080 to
- * U+009F do: U+009B means to a terminal what ESC [ does.
+ * The bytes of the character at p, of which n are there; 0 when it is none (RFC 3629), or one that
+ * controls. U+0080 to U+009F do: U+009B means to a terminal what ESC [ does.
  */
 static size_t printable_len(const uint8_t *p, size_t n)
 {

@@ -22,8 +22,9 @@ int str_to_size(const char *s, uint64_t *ret_bytes);
 int str_to_bool(const char *s, bool *ret_v);
 
 /*
- * For text that a guest or an archive had a hand in, before it goes to a terminal: what is neither a printable
- * character in UTF-8 nor among the control characters in keep becomes '?'. In place, the length stays.
+ * For text that a guest or an archive had a hand in, before it goes to a terminal: what is neither
+ * a printable character in UTF-8 nor among the control characters in keep becomes '?'. In place,
+ * the length stays.
  */
 void str_harmless(char *s, size_t len, const char *keep);
 

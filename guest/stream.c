@@ -92,7 +92,7 @@ int stream_receive(struct stream *s, const uint8_t *buf, size_t len)
 void stream_receive_end(struct stream *s)
 {
 	if (s->gives) {
-		/* The reader of its output has gone: with our end closed the command gets its SIGPIPE. */
+		/* The reader of its output has gone: now the command gets its SIGPIPE. */
 		stream_close(s);
 		return;
 	}

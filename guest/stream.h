@@ -39,7 +39,10 @@ void stream_close(struct stream *s);
  * ever read is dropped and credited. -EPROTO: more than the host had credit for.
  */
 int stream_receive(struct stream *s, const uint8_t *buf, size_t len);
-/* END from the host: nothing more for the command, or nobody reads what it writes. Not for a terminal. */
+/*
+ * END from the host: nothing more for the command, or nobody reads what it writes. Not for a
+ * terminal.
+ */
 void stream_receive_end(struct stream *s);
 /* Writes from the ring what the command takes. */
 void stream_flush(struct stream *s);

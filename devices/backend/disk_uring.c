@@ -188,9 +188,10 @@ static bool uring_is_able(struct io_uring *ring)
 }
 
 /*
- * The ring, set up disabled, can from now on do what uring_prepare() asks for and nothing else, for ever: io_uring opens
- * files and makes sockets of any kind past a seccomp filter, so without bounds it would be a hole in the
- * process's sandbox. (By system call: liburing's library does not export the functions of its header.)
+ * The ring, set up disabled, can from now on do what uring_prepare() asks for and nothing else, for
+ * ever: io_uring opens files and makes sockets of any kind past a seccomp filter, so without bounds
+ * it would be a hole in the process's sandbox. (By system call: liburing's library does not export
+ * the functions of its header.)
  */
 static int uring_restrict_and_enable(const struct io_uring *ring)
 {
@@ -202,7 +203,8 @@ static int uring_restrict_and_enable(const struct io_uring *ring)
 	}
 	if (syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_RESTRICTIONS, only,
 		    NUM_OPS) < 0 ||
-	    syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+	    syscall(SYS_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) <
+		    0)
 		return -errno;
 	return 0;
 }

@@ -15,7 +15,8 @@
 
 #include "base/fd.h"
 
-static const char hostile[] = "one\r\n\033[0;32m  OK  \033[0m\033]0;title\007\n\302\2332Jtwo\n\303\244\n";
+static const char hostile[] =
+	"one\r\n\033[0;32m  OK  \033[0m\033]0;title\007\n\302\2332Jtwo\n\303\244\n";
 static const char harmless[] = "one\n  OK  ?]0;title?\n??2Jtwo\n\303\244\n";
 
 static char path[] = "/tmp/lvm-test-XXXXXX";

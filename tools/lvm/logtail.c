@@ -31,8 +31,9 @@ static size_t colour_len(const char *p, size_t n)
 }
 
 /*
- * What the log has for a terminal: text, without systemd's colours and the console's carriage returns. Anything else that could
- * command the terminal shows as '?'. In place; returns the new length.
+ * What the log has for a terminal: text, without systemd's colours and the console's carriage
+ * returns. Anything else that could command the terminal shows as '?'. In place; returns the new
+ * length.
  */
 static size_t make_harmless(char *p, size_t n)
 {
@@ -78,8 +79,8 @@ void logtail_show(const char *path, unsigned lines, FILE *out)
 }
 
 /*
- * Copies from the descriptor's position to the file's end: byte by byte as it is, but to a terminal only what is harmless,
- * and by whole lines as far as there are, so that no sequence is cut in two.
+ * Copies from the descriptor's position to the file's end: byte by byte as it is, but to a terminal
+ * only what is harmless, and by whole lines as far as there are, so that no sequence is cut in two.
  */
 static int copy_rest(int fd, int out_fd)
 {

@@ -11,8 +11,8 @@
 void logtail_show(const char *path, unsigned lines, FILE *out);
 
 /*
- * Copies the whole file to descriptor out_fd, then with follow what is added, until a signal ends the process.
- * Byte by byte as it is; to a terminal, made harmless.
+ * Copies the whole file to descriptor out_fd, then with follow what is added, until a signal ends
+ * the process. Byte by byte as it is; to a terminal, made harmless.
  */
 int logtail_copy(const char *path, int out_fd, int follow, struct err *err);
 

@@ -404,8 +404,9 @@ static int turn(struct session *s)
 }
 
 /*
- * What is left to write when the command has ended; the readers may take their time. Signals have nobody to be passed
- * on to any more: those that come from now on do to us what they do to any program. (The guard has the terminal.)
+ * What is left to write when the command has ended; the readers may take their time. Signals have
+ * nobody to be passed on to any more: those that come from now on do to us what they do to any
+ * program. (The guard has the terminal.)
  */
 static void drain(struct session *s)
 {
