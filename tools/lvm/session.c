@@ -482,6 +482,19 @@ static int queue_exec(struct session *s, const struct session_command *c, uint32
 	return r < 0 ? err_set(s->err, -r, "cannot pass on a command line that long") : 0;
 }
 
+/* `lvm run < /dev/tty > file`: the only terminal is open for reading, but echoes go there. */
+static int writable_terminal(int fd)
+{
+	char path[32];
+	int again;
+
+	if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+		return fd;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	return again < 0 ? fd : again;
+}
+
 /* Which streams are terminals, and the flags that say so to the guest. */
 static uint32_t set_up_streams(struct session *s)
 {
@@ -507,7 +520,7 @@ static uint32_t set_up_streams(struct session *s)
 	else
 		sink_init(&s->sink[PROTO_STDERR], STDERR_FILENO);
 	if (term_fd >= 0)
-		sink_init(&s->sink[PROTO_TTY], term_fd);
+		sink_init(&s->sink[PROTO_TTY], writable_terminal(term_fd));
 	s->in_stream = tty[0] ? PROTO_TTY : PROTO_STDIN;
 	s->in_credit = PROTO_WINDOW;
 	/* With something of ours piped to this very terminal, its newlines still need their returns. */
