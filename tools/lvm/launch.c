@@ -315,8 +315,8 @@ static int distro_config(const struct store *s, const char *name, const struct s
 	c->disk[c->num_disks++] = (struct vmm_disk_config){.path = steal_ptr(disk), .serial = str_dup("root")};
 	c->num_vcpus = settings_effective_cpus(set);
 	c->memory_bytes = settings_effective_memory(set);
-	c->cmdline = str_fmt("lvm.root=/dev/vda lvm.rootfstype=ext4 lvm.hostname=%s%s%s%s%s%s", name,
-			     set->systemd ? " lvm.systemd=1" : "", set->user ? " lvm.user=" : "",
+	c->cmdline = str_fmt("lvm.root=/dev/vda lvm.rootfstype=ext4 lvm.hostname=%s%s%s%s%s%s%s", name,
+			     set->systemd ? " lvm.systemd=1 systemd.hostname=" : "", set->systemd ? name : "", set->user ? " lvm.user=" : "",
 			     set->user ?: "", set->cmdline ? " " : "", set->cmdline ?: "");
 	return 0;
 }
