@@ -4,6 +4,7 @@
 #define LVM_DEVICES_HW_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -36,6 +37,14 @@ struct hw_ops {
 
 	/* An edge-triggered line (x86: a GSI of the I/O APIC). *ret_fd as above. */
 	int (*line_new)(struct hw *hw, unsigned gsi, int *ret_fd, struct err *err);
+
+	/*
+	 * Optional, NULL where reads of registers always reach the bus: the guest reads
+	 * [gpa, gpa + len) as the memory at hva, and no device hears of it. Its writes reach the
+	 * bus as ever. All three are multiples of 4096; hva is the caller's, until the removal.
+	 */
+	int (*shadow_add)(struct hw *hw, gpa_t gpa, void *hva, size_t len, struct err *err);
+	void (*shadow_remove)(struct hw *hw, gpa_t gpa);
 };
 
 #endif

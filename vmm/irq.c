@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interrupts and doorbells over KVM: irqfd, ioeventfd, GSI routes (Linux virt/kvm/api.rst). */
+/* Interrupts, doorbells, shadows over KVM: irqfd, ioeventfd, routes (Linux virt/kvm/api.rst). */
 /*
  * The routing table is always given to KVM whole: the lines of PIC and I/O APIC as KVM itself sets
  * them up, then one entry for each message interrupt that has a message. Message interrupt n is GSI
@@ -24,9 +24,12 @@
 #include "base/str.h"
 #include "vmm/x86/layout.h"
 
-#define IRQ_MAX_MSI   1024
-#define IRQ_NUM_FIXED (2 * LAYOUT_PIC_PINS + LAYOUT_IOAPIC_PINS)
-#define MSI_GSI_BASE  LAYOUT_IOAPIC_PINS
+#define IRQ_MAX_MSI     1024
+#define IRQ_NUM_FIXED   (2 * LAYOUT_PIC_PINS + LAYOUT_IOAPIC_PINS)
+#define MSI_GSI_BASE    LAYOUT_IOAPIC_PINS
+
+#define IRQ_SHADOW_SLOT GUEST_MEM_MAX_REGIONS /* KVM's memory slots below are RAM */
+#define IRQ_MAX_SHADOWS 32
 
 struct irq_msi {
 	bool used;
@@ -44,6 +47,7 @@ struct irq {
 	int line_fd[LAYOUT_IOAPIC_PINS]; /* -1: not in use */
 	unsigned num_msi;                /* slots ever used: the table is no longer than that */
 	struct irq_msi msi[IRQ_MAX_MSI];
+	gpa_t shadow[IRQ_MAX_SHADOWS]; /* 0: not in use */
 	struct kvm_irq_routing *table;
 };
 
@@ -218,6 +222,55 @@ static int irq_line_new(struct hw *hw, unsigned gsi, int *ret_fd, struct err *er
 	return 0;
 }
 
+/* ---- registers that the guest reads without an exit: read-only memory slots */
+
+static int shadow_slot(const struct irq *irq, unsigned i, const void *hva, size_t len)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = IRQ_SHADOW_SLOT + i,
+		.flags = KVM_MEM_READONLY,
+		.guest_phys_addr = irq->shadow[i],
+		.memory_size = len,
+		.userspace_addr = (uintptr_t)hva,
+	};
+
+	return ioctl(irq->kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
+}
+
+static int irq_shadow_add(struct hw *hw, gpa_t gpa, void *hva, size_t len, struct err *err)
+{
+	struct irq *irq = container_of(hw, struct irq, hw);
+	unsigned i = 0;
+	int r;
+
+	if (!kvm_cap(irq->kvm, KVM_CAP_READONLY_MEM))
+		return err_say(err, EOPNOTSUPP, "this kernel's KVM has no read-only memory");
+	while (i < IRQ_MAX_SHADOWS && irq->shadow[i])
+		i++;
+	if (i == IRQ_MAX_SHADOWS)
+		return err_say(err, ENOSPC, "all %u read-only memory slots are in use", i);
+	irq->shadow[i] = gpa;
+	r = shadow_slot(irq, i, hva, len);
+	if (r < 0) {
+		irq->shadow[i] = 0;
+		return err_set(err, -r, "cannot show the guest memory at 0x%llx",
+			       (unsigned long long)gpa);
+	}
+	return 0;
+}
+
+static void irq_shadow_remove(struct hw *hw, gpa_t gpa)
+{
+	struct irq *irq = container_of(hw, struct irq, hw);
+
+	for (unsigned i = 0; i < IRQ_MAX_SHADOWS; i++) {
+		if (irq->shadow[i] != gpa)
+			continue;
+		(void)shadow_slot(irq, i, NULL, 0);
+		irq->shadow[i] = 0;
+	}
+}
+
 static const struct hw_ops irq_ops = {
 	.doorbell_add = irq_doorbell_add,
 	.doorbell_remove = irq_doorbell_remove,
@@ -225,6 +278,8 @@ static const struct hw_ops irq_ops = {
 	.msi_set = irq_msi_set,
 	.msi_free = irq_msi_free,
 	.line_new = irq_line_new,
+	.shadow_add = irq_shadow_add,
+	.shadow_remove = irq_shadow_remove,
 };
 
 static int irq_create_chips(const struct kvm *k, struct err *err)

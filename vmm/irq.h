@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* struct hw over KVM: interrupt controllers, MSI routes, doorbells. */
+/* struct hw over KVM: interrupt controllers, MSI routes, doorbells, shadows of registers. */
 #ifndef LVM_VMM_IRQ_H
 #define LVM_VMM_IRQ_H
 

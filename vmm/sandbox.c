@@ -176,8 +176,17 @@ static const int refused_calls[] = {
 
 /* What is asked of KVM, and of descriptors, while a guest runs and when it ends. */
 static const unsigned long ioctls[] = {
-	KVM_RUN,  KVM_GET_REGS, KVM_IRQFD,    KVM_IOEVENTFD, KVM_SET_GSI_ROUTING,
-	FIONREAD, FIONBIO,      BLKGETSIZE64, BLKPBSZGET,
+	KVM_RUN,
+	KVM_GET_REGS,
+	KVM_IRQFD,
+	KVM_IOEVENTFD,
+	KVM_SET_GSI_ROUTING,
+	FIONREAD,
+	FIONBIO,
+	BLKGETSIZE64,
+	BLKPBSZGET,
+	/* Reads of a function's configuration space come back to us (pci_trap_reads()). */
+	KVM_SET_USER_MEMORY_REGION,
 };
 
 static int allow_by_value(scmp_filter_ctx f, int call, unsigned arg, uint64_t value)

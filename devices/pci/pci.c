@@ -7,6 +7,10 @@
  * decoding is on and it lies wholly in one of the windows that the guest was told of, and on
  * nothing else; one that loses against another comes back when the other goes away. The all-ones
  * pattern of BAR sizing is such an address outside of the windows.
+ *
+ * A kernel reads configuration space some hundred times for each device, walking the list of
+ * capabilities again for each kind it looks for. Where the machine can, it shows the guest a copy,
+ * the shadow, which is brought in line after every write; reads then cost nothing.
  */
 #include "devices/pci/pci.h"
 
@@ -39,6 +43,7 @@ struct pci_root {
 	struct pci_windows win;
 	uint64_t next32, next64; /* where the next BAR may go */
 	struct bus_range ecam;
+	uint8_t *shadow; /* a page for each slot */
 	struct pci_dev *dev[PCI_MAX_DEVS];
 	struct pci_dev bridge;
 	struct log_limit limit;
@@ -125,13 +130,48 @@ static bool overlaps(unsigned off, unsigned len, unsigned first, unsigned end)
 	return off < end && off + len > first;
 }
 
-static void config_write(struct pci_dev *d, unsigned off, const uint8_t *data, unsigned len)
+/* Byte by byte, as another processor may be reading: what does not change stays as it is. */
+static void shadow_update(struct pci_dev *d)
 {
-	for (unsigned i = 0; i < len; i++) {
-		uint8_t mask = d->wmask[off + i];
-
-		d->config[off + i] = (d->config[off + i] & ~mask) | (data[i] & mask);
+	for (unsigned i = 0; d->shadow && i < sizeof(d->config); i++) {
+		if (d->shadow[i] != d->config[i])
+			*(volatile uint8_t *)&d->shadow[i] = d->config[i];
 	}
+}
+
+static uint64_t shadow_gpa(const struct pci_dev *d)
+{
+	return d->root->win.ecam_base + ((uint64_t)d->slot << ECAM_SLOT_SHIFT);
+}
+
+/* Without it all works, slower. */
+static void shadow_start(struct pci_dev *d)
+{
+	struct pci_root *root = d->root;
+	const struct hw_ops *ops = root->hw->ops;
+	uint8_t *page = root->shadow + (size_t)d->slot * PCI_CONFIG_LEN;
+	struct err err;
+
+	if (!ops->shadow_add)
+		return;
+	memset(page, 0, PCI_CONFIG_LEN);
+	memcpy(page, d->config, sizeof(d->config));
+	if (ops->shadow_add(root->hw, shadow_gpa(d), page, PCI_CONFIG_LEN, &err) == 0)
+		d->shadow = page;
+	else
+		log_debug("%s: configuration space is slow: %s", d->name, err.text);
+}
+
+void pci_trap_reads(struct pci_dev *d)
+{
+	if (!d->shadow)
+		return;
+	d->root->hw->ops->shadow_remove(d->root->hw, shadow_gpa(d));
+	d->shadow = NULL;
+}
+
+static void config_changed(struct pci_dev *d, unsigned off, unsigned len)
+{
 	if (overlaps(off, len, PCI_COMMAND, PCI_COMMAND + 2) ||
 	    overlaps(off, len, PCI_BASE_ADDRESS_0, PCI_BASE_ADDRESS_5 + 4))
 		root_update_bars(d->root);
@@ -141,6 +181,17 @@ static void config_write(struct pci_dev *d, unsigned off, const uint8_t *data, u
 		msix_config_written(d->msix, off, len);
 	if (d->config_written)
 		d->config_written(d, off, len);
+}
+
+static void config_write(struct pci_dev *d, unsigned off, const uint8_t *data, unsigned len)
+{
+	for (unsigned i = 0; i < len; i++) {
+		uint8_t mask = d->wmask[off + i];
+
+		d->config[off + i] = (d->config[off + i] & ~mask) | (data[i] & mask);
+	}
+	config_changed(d, off, len);
+	shadow_update(d);
 }
 
 /*
@@ -284,6 +335,7 @@ int pci_add(struct pci_root *root, struct pci_dev *d, struct err *err)
 	d->root = root;
 	d->slot = slot;
 	root->dev[slot] = d;
+	shadow_start(d);
 	return 0;
 }
 
@@ -291,6 +343,7 @@ void pci_remove(struct pci_dev *d)
 {
 	if (!d->root)
 		return;
+	pci_trap_reads(d);
 	for (unsigned i = 0; i < PCI_NUM_BARS; i += 2)
 		bar_unmap(d, i);
 	d->root->dev[d->slot] = NULL;
@@ -311,10 +364,15 @@ int pci_root_new(struct hw *hw, struct bus *mmio, const struct pci_windows *win,
 	root->ecam.base = win->ecam_base;
 	root->ecam.len = ECAM_BUS_LEN;
 	root->ecam.ops = &ecam_ops;
+	/* Not touched where there is no device, so not there. */
+	root->shadow = aligned_alloc(PCI_CONFIG_LEN, (size_t)PCI_MAX_DEVS * PCI_CONFIG_LEN);
+	if (!root->shadow)
+		abort();
 	r = bus_add(mmio, &root->ecam);
 	if (r < 0) {
 		r = err_set(err, -r, "cannot place PCI configuration space at 0x%" PRIx64,
 			    win->ecam_base);
+		free(root->shadow);
 		free(root);
 		return r;
 	}
@@ -334,6 +392,7 @@ void pci_root_free(struct pci_root *root)
 	for (unsigned s = 0; s < PCI_MAX_DEVS; s++)
 		assert(!root->dev[s]);
 	bus_remove(&root->ecam);
+	free(root->shadow);
 	free(root);
 }
 

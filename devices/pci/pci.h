@@ -45,7 +45,8 @@ struct pci_dev {
 	struct pci_bar bar[PCI_NUM_BARS]; /* even indices only: each takes two registers */
 	/*
 	 * Optional, on the loop: a guest access to [off, off + len) of config that pci.c does not
-	 * own. May update config before a read; sees config already changed after a write.
+	 * own. May update config before a read, of which it hears after pci_trap_reads(); sees
+	 * config already changed after a write.
 	 */
 	void (*config_read)(struct pci_dev *d, unsigned off, unsigned len);
 	void (*config_written)(struct pci_dev *d, unsigned off, unsigned len);
@@ -54,6 +55,7 @@ struct pci_dev {
 	struct pci_root *root; /* set by pci_add() */
 	uint8_t slot;          /* device number on bus 0 */
 	uint8_t cap_end;       /* where pci_add_cap() continues */
+	uint8_t *shadow;       /* what the guest reads of config without our help; NULL: nothing */
 };
 
 struct pci_windows {
@@ -76,6 +78,12 @@ struct hw *pci_root_hw(struct pci_root *root);
  */
 int pci_add(struct pci_root *root, struct pci_dev *d, struct err *err);
 void pci_remove(struct pci_dev *d);
+
+/*
+ * From now on every read of d's configuration space reaches config_read. Before, the machine may
+ * answer reads with what config last was. On the loop.
+ */
+void pci_trap_reads(struct pci_dev *d);
 
 /* Standard header: IDs, class, revision 1; call before pci_add_cap(). */
 void pci_init_header(struct pci_dev *d, uint16_t vendor, uint16_t device, uint32_t class_code,

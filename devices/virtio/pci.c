@@ -360,7 +360,11 @@ static void vp_config_written(struct pci_dev *d, unsigned off, unsigned len)
 	struct pci_bar *bar;
 	uint32_t bar_off, bar_len;
 
-	if (touches_cfg_data(p, off, len) && cfg_target(p, &bar, &bar_off, &bar_len))
+	if (!cfg_target(p, &bar, &bar_off, &bar_len))
+		return;
+	/* §4.1.4.9.1: a read of the data is an access to the BAR, so we must hear of it. */
+	pci_trap_reads(d);
+	if (touches_cfg_data(p, off, len))
 		bar->range.ops->write(&bar->range, bar_off, cfg_data(p), bar_len);
 }
 

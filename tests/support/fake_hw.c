@@ -93,6 +93,26 @@ static int fake_line_new(struct hw *hw, unsigned gsi, int *ret_fd, struct err *e
 	return 0;
 }
 
+static int fake_shadow_add(struct hw *hw, gpa_t gpa, void *hva, size_t len, struct err *err)
+{
+	struct fake_hw *f = fake_of(hw);
+
+	check(gpa % 4096 == 0 && (uintptr_t)hva % 4096 == 0 && len % 4096 == 0);
+	if (!f->offer_shadow)
+		return err_say(err, EOPNOTSUPP, "there are no shadows");
+	f->shadow.gpa = gpa;
+	f->shadow.hva = hva;
+	return 0;
+}
+
+static void fake_shadow_remove(struct hw *hw, gpa_t gpa)
+{
+	struct fake_hw *f = fake_of(hw);
+
+	if (f->shadow.gpa == gpa)
+		f->shadow.gpa = 0;
+}
+
 static const struct hw_ops fake_hw_ops = {
 	.doorbell_add = fake_doorbell_add,
 	.doorbell_remove = fake_doorbell_remove,
@@ -100,6 +120,8 @@ static const struct hw_ops fake_hw_ops = {
 	.msi_set = fake_msi_set,
 	.msi_free = fake_msi_free,
 	.line_new = fake_line_new,
+	.shadow_add = fake_shadow_add,
+	.shadow_remove = fake_shadow_remove,
 };
 
 void fake_hw_init(struct fake_hw *f)

@@ -29,7 +29,12 @@ struct fake_hw {
 	unsigned num_doorbells;
 	struct fake_msi msi[FAKE_HW_MAX_MSIS];
 	int line[FAKE_HW_MAX_LINES]; /* by GSI; -1: none */
-	bool refuse;                 /* every request fails with -ENOSPC: a machine that is full */
+	bool offer_shadow;
+	struct {
+		gpa_t gpa;
+		const uint8_t *hva;
+	} shadow;    /* the last one offered; gpa 0: given back */
+	bool refuse; /* every request fails with -ENOSPC: a machine that is full */
 };
 
 void fake_hw_init(struct fake_hw *f);

@@ -309,6 +309,34 @@ static void test_hooks(void **state)
 	pci_remove(&t.pci);
 }
 
+/* The copy that the guest reads by itself: what a read through us would give, after every write. */
+static void test_shadow(void **state)
+{
+	struct thing t;
+
+	hw.offer_shadow = true;
+	thing_init(&t, 4096, 0);
+	assert_int_equal(pci_add(root, &t.pci, NULL), 0);
+	assert_int_equal(hw.shadow.gpa, ECAM + 0x8000);
+	assert_memory_equal(hw.shadow.hva, t.pci.config, sizeof(t.pci.config));
+	cfg_write(1, BAR0, ONES, 4);
+	assert_int_equal(get_le32(hw.shadow.hva + BAR0), cfg_read(1, BAR0, 4));
+	assert_int_equal(get_le32(hw.shadow.hva + BAR0) & 0xfff0, 0xf000);
+	cfg_write(1, PCI_COMMAND, ON, 2);
+	assert_int_equal(get_le16(hw.shadow.hva + PCI_COMMAND), ON);
+	for (unsigned i = sizeof(t.pci.config); i < PCI_CONFIG_LEN; i++)
+		assert_int_equal(hw.shadow.hva[i], 0);
+	pci_trap_reads(&t.pci);
+	assert_int_equal(hw.shadow.gpa, 0);
+	cfg_write(1, PCI_COMMAND, 0, 2);
+	assert_int_equal(cfg_read(1, PCI_COMMAND, 2), 0);
+	pci_remove(&t.pci);
+	assert_int_equal(pci_add(root, &t.pci, NULL), 0);
+	assert_int_equal(hw.shadow.gpa, ECAM + 0x8000);
+	pci_remove(&t.pci);
+	assert_int_equal(hw.shadow.gpa, 0);
+}
+
 static void test_full(void **state)
 {
 	static struct thing t[PCI_MAX_DEVS];
@@ -334,7 +362,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_host_bridge), T(test_header), T(test_sizing), T(test_decode_and_move),
-		T(test_overlap),     T(test_hooks),  T(test_full),
+		T(test_overlap),     T(test_hooks),  T(test_shadow), T(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

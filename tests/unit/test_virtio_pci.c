@@ -89,6 +89,7 @@ static int setup(void **state)
 {
 	memset(&toy, 0, sizeof(toy));
 	fake_machine_init(&m);
+	m.hw.offer_shadow = true;
 	toy.dev.ops = &toy_ops;
 	toy.dev.loop = m.loop;
 	toy.dev.mem = &m.mem;
@@ -376,6 +377,22 @@ static void test_cfg_access_bounds(void **state)
 	assert_int_equal(fake_pci_read(&m, drv.slot, data, 4), 1); /* vector 0 is masked */
 }
 
+/*
+ * A driver that aims the capability gets its reads of the data answered by the device, also where
+ * the machine had answered reads of configuration space by itself until then.
+ */
+static void test_cfg_access_shadow(void **state)
+{
+	unsigned cap = drv.cfg_cap;
+
+	assert_true(m.hw.shadow.gpa != 0);
+	fake_pci_write(&m, drv.slot, PCI_CACHE_LINE_SIZE, 1, 1);
+	fake_pci_write(&m, drv.slot, cap + VIRTIO_PCI_CAP_BAR, 0, 1);
+	assert_true(m.hw.shadow.gpa != 0);
+	fake_pci_write(&m, drv.slot, cap + VIRTIO_PCI_CAP_LENGTH, 4, 4);
+	assert_int_equal(m.hw.shadow.gpa, 0);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -393,6 +410,7 @@ int main(void)
 		T(test_config),
 		T(test_queue_registers),
 		T(test_cfg_access_bounds),
+		T(test_cfg_access_shadow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
