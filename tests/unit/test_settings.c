@@ -59,6 +59,7 @@ static void wrong_values_change_nothing(void **state)
 		{"cpus", "0"},	     {"cpus", "33"},	      {"cpus", "two"},	  {"cpus", "-1"},
 		{"memory", "1M"},    {"memory", "lots"},      {"memory", "4.5G"}, {"systemd", "perhaps"},
 		{"cmdline", "a\nb"}, {"boot_timeout", "0"}, {"user", "a\tb"},
+		{"user", "a lvm.debug=1"},
 	};
 	struct settings *s = *state;
 	char *before = settings_format(s);

@@ -116,6 +116,9 @@ static void __attribute__((noreturn)) become_vmm(char **argv, const char *log_pa
 	(void)close(log);
 	/* Not of the user's terminal: neither its Ctrl-C nor its end is meant for the VM. */
 	(void)setsid();
+	/* Nor does it keep a file system busy that it was started from: all its paths are absolute. */
+	if (chdir("/") < 0)
+		_exit(VMM_EXIT_FAILED);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);

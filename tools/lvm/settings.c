@@ -26,6 +26,7 @@ enum setting_type {
 	SETTING_NUMBER,
 	SETTING_SIZE,
 	SETTING_TEXT,
+	SETTING_WORD, /* text without blanks: it becomes one word of the kernel command line, or a name */
 	SETTING_BOOL,
 };
 
@@ -41,13 +42,13 @@ static const struct setting {
 	 "virtual CPUs, 1 to 32; default: as many as the host has"},
 	{"memory", SETTING_SIZE, offsetof(struct settings, memory), SETTINGS_MIN_MEMORY, 1ull << 46, 0,
 	 "RAM, such as 4G or 512M; default: half of the host's, taken only as it is used"},
-	{"kernel", SETTING_TEXT, offsetof(struct settings, kernel), 0, 0, 0,
+	{"kernel", SETTING_WORD, offsetof(struct settings, kernel), 0, 0, 0,
 	 "a kernel's name in 'lvm kernel list'; default: the default kernel"},
 	{"cmdline", SETTING_TEXT, offsetof(struct settings, cmdline), 0, 0, 0,
 	 "words added to the kernel command line"},
 	{"systemd", SETTING_BOOL, offsetof(struct settings, systemd), 0, 0, 0,
 	 "true: the distro's own init runs as PID 1; default: false"},
-	{"user", SETTING_TEXT, offsetof(struct settings, user), 0, 0, 0,
+	{"user", SETTING_WORD, offsetof(struct settings, user), 0, 0, 0,
 	 "who 'lvm run' is without -u; default: root"},
 	{"boot_timeout", SETTING_NUMBER, offsetof(struct settings, boot_timeout), 1, 86400,
 	 SETTINGS_BOOT_TIMEOUT, "seconds until a guest that does not answer is given up; default: 60"},
@@ -110,6 +111,9 @@ static int set_text(const struct setting *k, char **field, const char *value, st
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
 			return err_say(err, EINVAL, "the value for %s has a control character in it",
 				       k->key);
+		if (k->type == SETTING_WORD && *p == ' ')
+			return err_say(err, EINVAL, "the value for %s is to be one word, not '%s'", k->key,
+				       value);
 	}
 	free(*field);
 	*field = *value ? str_dup(value) : NULL;
@@ -127,6 +131,7 @@ int settings_set(struct settings *s, const char *key, const char *value, struct 
 	case SETTING_SIZE:
 		return set_number(k, setting_at(s, k), value, err);
 	case SETTING_TEXT:
+	case SETTING_WORD:
 		return set_text(k, setting_at(s, k), value, err);
 	case SETTING_BOOL:
 		if (*value && str_to_bool(value, setting_at(s, k)) < 0)
@@ -156,6 +161,7 @@ static char *setting_text(const struct settings *s, const struct setting *k)
 	case SETTING_SIZE:
 		return size_text(*(const uint64_t *)field);
 	case SETTING_TEXT:
+	case SETTING_WORD:
 		return str_dup(*(char *const *)field ?: "");
 	case SETTING_BOOL:
 		return str_dup(*(const bool *)field ? "true" : "false");

@@ -98,6 +98,18 @@ static void sweep(const struct store *s)
 	}
 }
 
+/* lvm-vmm gets paths from here and does not stay in our working directory. */
+static int make_absolute(char **path, struct err *err)
+{
+	char *real = realpath(*path, NULL);
+
+	if (!real)
+		return err_set(err, errno, "cannot use directory '%s'", *path);
+	free(*path);
+	*path = real;
+	return 0;
+}
+
 int store_open(struct store *s, struct err *err)
 {
 	static const char *const parts[] = {"distros", "kernels", "cache"};
@@ -115,6 +127,10 @@ int store_open(struct store *s, struct err *err)
 			return r;
 	}
 	r = make_dirs(s->runtime, err);
+	if (r == 0)
+		r = make_absolute(&s->home, err);
+	if (r == 0)
+		r = make_absolute(&s->runtime, err);
 	if (r == 0)
 		r = check_private(s->runtime, err);
 	if (r == 0)

@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cjson/cJSON.h>
@@ -131,6 +133,19 @@ static int wait_gone(const struct store *s, const char *name, int timeout_ms)
 	return 0;
 }
 
+/* The process behind the control socket, as the kernel knows it: for when it does not answer. */
+static void kill_vmm(const struct store *s, const char *name)
+{
+	cleanup_free char *path = store_socket_path(s, name, "control");
+	cleanup_close int fd = -1;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (unix_connect(path, true, &fd, NULL) == 0 &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid > 1)
+		(void)kill(peer.pid, SIGKILL);
+}
+
 int vm_stop(const struct store *s, const char *name, bool force, int timeout_ms, struct err *err)
 {
 	int r;
@@ -141,9 +156,14 @@ int vm_stop(const struct store *s, const char *name, bool force, int timeout_ms,
 	/* It may just have ended by itself. */
 	if (r < 0 && !store_is_running(s, name))
 		return 0;
-	if (r < 0)
+	if (r < 0 && !force)
 		return r;
-	r = wait_gone(s, name, timeout_ms);
+	if (r == 0)
+		r = wait_gone(s, name, timeout_ms);
+	if (r < 0 && force) {
+		kill_vmm(s, name);
+		r = wait_gone(s, name, timeout_ms);
+	}
 	if (r < 0)
 		return err_say(err, ETIMEDOUT,
 			       "'%s' did not shut down within %d seconds; 'lvm stop --force %s' ends it "
