@@ -96,7 +96,7 @@ def a_disk_that_is_gone_short_or_something_else(w):
     os.unlink(disk)
     shutil.copyfile(disk + ".away", disk)
     os.truncate(disk, 20 << 20)
-    x.fails("start", "tiny", saying="ext4")
+    x.fails("start", "tiny", saying="truncated")
     os.unlink(disk)
     os.rename(disk + ".away", disk)
     equal(x.sh("tiny", "echo fine"), "fine", "with its own disk again")
