@@ -134,9 +134,8 @@ def the_distros_disk_is_full_during_install(w):
         m = tarfile.TarInfo("big")
         m.size = 60 << 20
         t.addfile(m, io.BytesIO(os.urandom(m.size)))
-    r = w.fails("install", "-", "--name", "full", "--size", "32M", stdin=out.getvalue(), saying="full", timeout=1200)
-    contains(r.errtext, "space", "the sentence")
-    contains(r.errtext, "--size", "what to do")
+    w.fails("install", "-", "--name", "full", "--size", "32M", stdin=out.getvalue(),
+            saying=["disk is full", "larger --size"], timeout=1200)
     check(w.status("full") is None, "something is left")
 
 
@@ -193,7 +192,6 @@ def a_guest_that_never_answers(w):
 @case
 def an_init_that_is_missing(w):
     w.config("tiny", systemd="true")
-    w.sh_before = None
     r = w.lvm("start", "tiny", status=None)
     # busybox brings a /sbin/init of its own: taken away, the sentence must name it.
     if r.status == 0:
