@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""measure.py JOB: boots what the JSON file JOB lists, on this machine's KVM, and writes what it counted to JOB's `result`.
+"""measure.py JOB: boots what the JSON file JOB lists, on this machine's KVM, and writes what it counted to JOB's result.
 
 tests/bench/boot starts it, here or in the emulated host; it needs root, for the kernel's trace events. How it counts:
-a histogram trigger on the event kvm_exit counts exits by reason, from before the VMM starts until the guest's first process
-asks for a CPUID leaf that no processor has (init.S); that pauses the histogram, in the kernel, so nothing after it is counted.
-The VMs run one after the other. Counting runs are not disturbed by anything; memory is sampled in runs of its own.
+a histogram trigger on the event kvm_exit counts exits by reason, from before the VMM starts until the guest's first
+process asks for a CPUID leaf that no processor has (init.S); that pauses the histogram, in the kernel, so nothing after
+it is counted. The VMs run one after the other. Counting runs are not disturbed by anything; memory is sampled in runs of
+its own.
 """
 
 import json
@@ -46,7 +47,8 @@ class Trace:
 
     def __init__(self, mark, details):
         self.mark = "function == %d" % mark
-        self.keys = {"kvm_exit": "exit_reason", "kvm_msr": DETAILS["kvm_msr"], "kvm_page_fault": DETAILS["kvm_page_fault"]}
+        self.keys = {"kvm_exit": "exit_reason"}
+        self.keys.update({event: DETAILS[event] for event in ("kvm_msr", "kvm_page_fault")})
         if details:
             self.keys.update(DETAILS)
         if not os.path.isdir(EVENTS):
