@@ -134,7 +134,11 @@ static uint32_t mux_pick_port(struct vsock_mux *m, uint32_t guest_port)
 
 static void mux_request_late(struct loop_timer *t)
 {
-	vsock_conn_reset(container_of(t, struct vsock_conn, timer));
+	struct vsock_conn *c = container_of(t, struct vsock_conn, timer);
+
+	log_guest(&c->mux->limit, "vsock: the guest did not answer a connection to port %u in time",
+		  c->guest_port);
+	vsock_conn_reset(c);
 }
 
 static bool mux_incoming(struct vsock_host *h, struct vsock_stream *s, uint32_t port)
@@ -309,7 +313,7 @@ void vsock_mux_new(const struct vsock_mux_config *cfg, struct vsock_mux **ret_m)
 
 	m->cfg = *cfg;
 	l->max_conns = l->max_conns ? l->max_conns : 1024;
-	l->request_ms = l->request_ms ? l->request_ms : 10000;
+	l->request_ms = l->request_ms ? l->request_ms : 60000;
 	l->close_ms = l->close_ms ? l->close_ms : 30000;
 	l->linger_ms = l->linger_ms ? l->linger_ms : 10000;
 	l->linger_max_ms = l->linger_max_ms ? l->linger_max_ms : 3600000;
