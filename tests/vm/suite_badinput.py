@@ -142,8 +142,8 @@ def the_distros_disk_is_full_during_install(w):
 @case
 def the_hosts_disk_is_full_during_install(w):
     x = w.copy("hostfull")
-    script = ("mount -t tmpfs -o size=90m none %s/distros && exec %s install %s --name big --size 1G"
-              % (x.home, x.program, fixture("ROOTFS", "debian")))
+    script = ("mount -t tmpfs -o size=1500k none %s/distros && exec %s install %s --name big --size 128M"
+              % (x.home, x.program, fixture("ROOTFS", "tiny")))
     r = subprocess.run(["unshare", "-Urm", "sh", "-c", script], env=x.env, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, text=True, timeout=1200)
     if "unshare" in r.stderr:
@@ -157,7 +157,7 @@ def the_hosts_disk_is_full_during_install(w):
 def without_kvm(w):
     script = "mount -t tmpfs none /dev && exec %s start tiny" % w.program
     r = subprocess.run(["unshare", "-Urm", "sh", "-c", script], env=w.env, stdout=subprocess.PIPE,
-                       stderr=subprocess.PIPE, text=True, timeout=PATIENCE, stdin=subprocess.PIPE, input="")
+                       stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     if "unshare" in r.stderr:
         raise Skip("user namespaces are not allowed here")
     equal(r.returncode, 125, "status: " + r.stderr)
