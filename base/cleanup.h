@@ -31,17 +31,17 @@ static inline void cleanup_closedir_fn(DIR **d)
 		(void)closedir(*d);
 }
 
-#define cleanup_free	 __attribute__((cleanup(cleanup_free_fn)))
-#define cleanup_close	 __attribute__((cleanup(cleanup_close_fn)))	/* int fd = -1 */
-#define cleanup_fclose	 __attribute__((cleanup(cleanup_fclose_fn)))
+#define cleanup_free     __attribute__((cleanup(cleanup_free_fn)))
+#define cleanup_close    __attribute__((cleanup(cleanup_close_fn))) /* int fd = -1 */
+#define cleanup_fclose   __attribute__((cleanup(cleanup_fclose_fn)))
 #define cleanup_closedir __attribute__((cleanup(cleanup_closedir_fn)))
 
 /* Hand over: the value, leaving what needs no cleanup behind. */
-#define steal_ptr(p)                                                                               \
-	({                                                                                         \
-		__typeof__(p) steal_ptr_p = (p);                                                   \
-		(p) = NULL;                                                                        \
-		steal_ptr_p;                                                                       \
+#define steal_ptr(p)                             \
+	({                                       \
+		__typeof__(p) steal_ptr_p = (p); \
+		(p) = NULL;                      \
+		steal_ptr_p;                     \
 	})
 
 static inline int steal_fd(int *fd)

@@ -9,7 +9,7 @@
  * prints it. NULL is allowed everywhere and means "the code is enough".
  */
 struct err {
-	int code;	 /* positive errno */
+	int code;        /* positive errno */
 	char text[1024]; /* what failed, on what, why, what to do; no newline at the end */
 };
 

@@ -84,7 +84,8 @@ int fd_copy(int in, int out)
 	if (n == 0)
 		return 0;
 	/* Between file systems, or to a pipe: what was not copied yet is after in's position. */
-	if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS && errno != EBADF)
+	if (errno != EXDEV && errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS &&
+	    errno != EBADF)
 		return -errno;
 	buf = xcalloc(1, COPY_BYTES);
 	while (r == 0 && (n = fd_read_full(in, buf, COPY_BYTES)) > 0)

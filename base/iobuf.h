@@ -41,6 +41,7 @@ bool iobuf_truncate(struct iobuf *b, size_t n);
  * Writes the remaining bytes as iovecs for readv(2) and friends; at most max elements and limit bytes.
  * Returns the number of elements, and their byte sum in *ret_bytes if not NULL.
  */
-unsigned iobuf_iov(const struct iobuf *b, struct iovec *iov, unsigned max, size_t limit, size_t *ret_bytes);
+unsigned iobuf_iov(const struct iobuf *b, struct iovec *iov, unsigned max, size_t limit,
+		   size_t *ret_bytes);
 
 #endif

@@ -11,7 +11,7 @@ struct list {
 };
 
 /* The structure of the given type whose given member is at ptr. */
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 static inline void list_init(struct list *head)
 {
@@ -52,8 +52,8 @@ static inline struct list *list_take(struct list *head)
 }
 
 /* The body may remove the current node, no other. */
-#define list_for_each(pos, head)                                                                   \
-	for (struct list *pos = (head)->next, *pos##_next = pos->next; pos != (head);              \
+#define list_for_each(pos, head)                                                      \
+	for (struct list *pos = (head)->next, *pos##_next = pos->next; pos != (head); \
 	     pos = pos##_next, pos##_next = pos->next)
 
 #endif

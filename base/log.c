@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_WINDOW_MS	  5000
+#define LOG_WINDOW_MS     5000
 #define LOG_MAX_IN_WINDOW 10
 
 /* The process has one log, set up once before threads start: the only file-level state of base/. */
@@ -66,7 +66,8 @@ void log_guest(struct log_limit *limit, const char *fmt, ...)
 
 	if (!limit->window_start_ms || now - limit->window_start_ms >= LOG_WINDOW_MS) {
 		if (limit->swallowed)
-			log_warn("%u more of the next kind of message were left out", limit->swallowed);
+			log_warn("%u more of the next kind of message were left out",
+				 limit->swallowed);
 		limit->window_start_ms = now;
 		limit->in_window = 0;
 		limit->swallowed = 0;

@@ -7,8 +7,8 @@
 
 enum log_level {
 	LOG_LEVEL_ERROR, /* something the user asked for will not happen */
-	LOG_LEVEL_WARN,	 /* it happens, but not as it should */
-	LOG_LEVEL_INFO,	 /* milestones: started, stopped */
+	LOG_LEVEL_WARN,  /* it happens, but not as it should */
+	LOG_LEVEL_INFO,  /* milestones: started, stopped */
 	LOG_LEVEL_DEBUG, /* for developers of lvm */
 };
 

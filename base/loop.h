@@ -33,9 +33,9 @@ void loop_leave(struct loop *loop);
 
 /* A watched descriptor. The owner embeds it, sets fd and fn, and keeps it until loop_remove(). */
 struct loop_fd {
-	int fd; /* borrowed */
+	int fd;                                         /* borrowed */
 	void (*fn)(struct loop_fd *f, uint32_t events); /* EPOLL* bits */
-	struct loop *loop; /* set by loop_add(), NULL when not added */
+	struct loop *loop;                              /* set by loop_add(), NULL when not added */
 };
 
 /* On the loop, or before it runs. events: EPOLL* bits, never EPOLLET; 0 watches for errors only. */

@@ -56,10 +56,10 @@ static void a_round_trip_keeps_everything(void **state)
 static void wrong_values_change_nothing(void **state)
 {
 	static const char *const wrong[][2] = {
-		{"cpus", "0"},	     {"cpus", "33"},	      {"cpus", "two"},	  {"cpus", "-1"},
-		{"memory", "1M"},    {"memory", "lots"},      {"memory", "4.5G"}, {"systemd", "perhaps"},
-		{"cmdline", "a\nb"}, {"boot_timeout", "0"}, {"user", "a\tb"},
-		{"user", "a lvm.debug=1"},
+		{"cpus", "0"},         {"cpus", "33"},         {"cpus", "two"},
+		{"cpus", "-1"},        {"memory", "1M"},       {"memory", "lots"},
+		{"memory", "4.5G"},    {"systemd", "perhaps"}, {"cmdline", "a\nb"},
+		{"boot_timeout", "0"}, {"user", "a\tb"},       {"user", "a lvm.debug=1"},
 	};
 	struct settings *s = *state;
 	char *before = settings_format(s);

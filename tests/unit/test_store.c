@@ -59,8 +59,8 @@ static void make_distro(struct fixture *f, const char *name)
 
 static void names_are_plain(void **state)
 {
-	static const char *const bad[] = {"",    ".",   "..",  "../x", "a/b", ".a", "-a", "_a",
-					  "a b", "a\n", "\xc3\xa4", "a:b",  "a*"};
+	static const char *const bad[] = {"",   ".",   "..",  "../x",     "a/b", ".a", "-a",
+					  "_a", "a b", "a\n", "\xc3\xa4", "a:b", "a*"};
 	char longest[STORE_NAME_MAX + 2];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

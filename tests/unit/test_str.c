@@ -36,12 +36,10 @@ static void sizes(void **state)
 		int r;
 		uint64_t bytes;
 	} cases[] = {
-		{"512", 0, 512},	   {"1K", 0, 1024},
-		{"3m", 0, 3ull << 20},	   {"4G", 0, 4ull << 30},
-		{"1GiB", 0, 1ull << 30},   {"2MB", 0, 2ull << 20},
-		{"1T", 0, 1ull << 40},	   {"G", -EINVAL, 0},
-		{"1X", -EINVAL, 0},	   {"1GG", -EINVAL, 0},
-		{"99999999T", -ERANGE, 0}, {"1.5G", -EINVAL, 0},
+		{"512", 0, 512},       {"1K", 0, 1024},           {"3m", 0, 3ull << 20},
+		{"4G", 0, 4ull << 30}, {"1GiB", 0, 1ull << 30},   {"2MB", 0, 2ull << 20},
+		{"1T", 0, 1ull << 40}, {"G", -EINVAL, 0},         {"1X", -EINVAL, 0},
+		{"1GG", -EINVAL, 0},   {"99999999T", -ERANGE, 0}, {"1.5G", -EINVAL, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -109,7 +107,8 @@ static void harmless_text(void **state)
 		       "31m \xc3(",
 		       "", "?31m ?(");
 	/* Overlong, a surrogate, past the last character. */
-	check_harmless("\xc0\x9b \xe0\x82\x9b \xed\xa0\x80 \xf5\x80\x80\x80", "", "?? ??? ??? ????");
+	check_harmless("\xc0\x9b \xe0\x82\x9b \xed\xa0\x80 \xf5\x80\x80\x80", "",
+		       "?? ??? ??? ????");
 	str_harmless(cut, 2, "");
 	assert_memory_equal(cut, "x?\xa4", 3);
 }
@@ -117,9 +116,9 @@ static void harmless_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(harmless_text),
-		cmocka_unit_test(numbers), cmocka_unit_test(sizes),   cmocka_unit_test(booleans),
-		cmocka_unit_test(vectors), cmocka_unit_test(affixes),
+		cmocka_unit_test(harmless_text), cmocka_unit_test(numbers),
+		cmocka_unit_test(sizes),         cmocka_unit_test(booleans),
+		cmocka_unit_test(vectors),       cmocka_unit_test(affixes),
 	};
 
 	return cmocka_run_group_tests_name("str", tests, NULL, NULL);

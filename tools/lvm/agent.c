@@ -178,7 +178,8 @@ static int wait_connected(struct agent *a, int64_t deadline_ms)
 	return 0;
 }
 
-int agent_open(const struct store *s, const char *name, int timeout_ms, struct agent **ret_a, struct err *err)
+int agent_open(const struct store *s, const char *name, int timeout_ms, struct agent **ret_a,
+	       struct err *err)
 {
 	cleanup_free char *path = store_socket_path(s, name, "vsock");
 	cleanup_free char *connect_line = str_fmt("CONNECT %d\n", PROTO_PORT_AGENT);

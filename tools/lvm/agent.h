@@ -17,7 +17,8 @@ struct agent;
  * Connects to the agent of a running VM and exchanges HELLO, within timeout_ms. -ENOENT, -ECONNREFUSED or
  * -ECONNRESET: no VM, or nobody listens in it (yet).
  */
-int agent_open(const struct store *s, const char *name, int timeout_ms, struct agent **ret_a, struct err *err);
+int agent_open(const struct store *s, const char *name, int timeout_ms, struct agent **ret_a,
+	       struct err *err);
 void agent_close(struct agent *a);
 
 /* For poll(2): non-blocking; watch for POLLIN, and for POLLOUT while agent_pending() is not 0. */

@@ -34,8 +34,8 @@ int cli_usage(const struct verb *v, struct err *err, const char *fmt, ...)
  * end at the first operand when the short options begin with '+'.
  */
 struct option;
-int cli_getopt(const struct verb *v, int argc, char **argv, const char *shorts, const struct option *longs,
-	       struct err *err);
+int cli_getopt(const struct verb *v, int argc, char **argv, const char *shorts,
+	       const struct option *longs, struct err *err);
 
 /* The distro that -d or the default names; malloc'ed. */
 int cli_pick_distro(const struct store *s, const char *given, char **ret_name, struct err *err);

@@ -35,7 +35,8 @@ static int change(const struct store *s, struct settings *set, const char *arg, 
 	cleanup_free char *key = str_fmt("%.*s", (int)(value - arg) - 1, arg);
 
 	if (!strcmp(key, "kernel") && *value && !store_has_kernel(s, value))
-		return err_say(err, ENOENT, "there is no kernel '%s': see 'lvm kernel list'", value);
+		return err_say(err, ENOENT, "there is no kernel '%s': see 'lvm kernel list'",
+			       value);
 	return settings_set(set, key, value, err);
 }
 

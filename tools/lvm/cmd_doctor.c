@@ -27,7 +27,8 @@ struct finding {
 	char text[MAX_TEXT]; /* a sentence, good or bad */
 };
 
-static void say(struct finding *f, bool ok, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void say(struct finding *f, bool ok, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 static void say(struct finding *f, bool ok, const char *fmt, ...)
 {
 	va_list ap;
@@ -119,15 +120,17 @@ static void check_space(const struct store *s, struct finding *f)
 		return;
 	}
 	left = (uint64_t)v.f_bavail * v.f_frsize;
-	say(f, left >= LOW_SPACE, "'%s' has %llu MiB left%s", s->home, (unsigned long long)left >> 20,
-	    left >= LOW_SPACE ? "" : ": free space there, or set LVM_HOME to a directory elsewhere");
+	say(f, left >= LOW_SPACE, "'%s' has %llu MiB left%s", s->home,
+	    (unsigned long long)left >> 20,
+	    left >= LOW_SPACE ? ""
+			      : ": free space there, or set LVM_HOME to a directory elsewhere");
 }
 
 static const struct {
 	const char *name;
 	void (*check)(const struct store *s, struct finding *f);
 } checks[] = {
-	{"kvm", check_kvm},	  {"guest", check_guest}, {"installer", check_installer},
+	{"kvm", check_kvm},       {"guest", check_guest}, {"installer", check_installer},
 	{"kernel", check_kernel}, {"space", check_space},
 };
 
@@ -153,7 +156,8 @@ static int doctor(const struct store *s, int argc, char **argv, struct err *err)
 		checks[i].check(s, &f);
 		ok &= f.ok;
 		if (!json)
-			(void)printf("%-4s %-10s %s\n", f.ok ? "ok" : "BAD", checks[i].name, f.text);
+			(void)printf("%-4s %-10s %s\n", f.ok ? "ok" : "BAD", checks[i].name,
+				     f.text);
 		(void)cJSON_AddStringToObject(o, "name", checks[i].name);
 		(void)cJSON_AddBoolToObject(o, "ok", f.ok);
 		(void)cJSON_AddStringToObject(o, "text", f.text);

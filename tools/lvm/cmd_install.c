@@ -22,7 +22,7 @@
 /* "x/debian-12.tar.zst" is "debian-12". */
 static char *name_from(const char *source)
 {
-	static const char *const suffixes[] = {".tar", ".tar.gz",  ".tgz",   ".tar.xz", ".txz",
+	static const char *const suffixes[] = {".tar",     ".tar.gz",  ".tgz",  ".tar.xz", ".txz",
 					       ".tar.zst", ".tar.bz2", ".tbz2", ".wsl"};
 	const char *slash = strrchr(source, '/'), *base = slash ? slash + 1 : source;
 
@@ -42,14 +42,16 @@ static int open_source(struct install *in, struct err *err)
 	if (in->source_fd < 0 || fstat(in->source_fd, &st) < 0)
 		return err_set(err, errno, "cannot open the archive '%s'", in->source);
 	if (S_ISDIR(st.st_mode))
-		return err_say(err, EISDIR,
-			       "'%s' is a directory: make an archive of it (tar -C DIR -c . | lvm install - "
-			       "--name NAME)",
-			       in->source);
+		return err_say(
+			err, EISDIR,
+			"'%s' is a directory: make an archive of it (tar -C DIR -c . | lvm install - "
+			"--name NAME)",
+			in->source);
 	if (S_ISREG(st.st_mode) && st.st_size == 0)
 		return err_say(err, EINVAL, "the archive '%s' is empty", in->source);
 	if (isatty(in->source_fd))
-		return err_say(err, EINVAL, "the archive is to come from standard input, which is a terminal");
+		return err_say(err, EINVAL,
+			       "the archive is to come from standard input, which is a terminal");
 	in->source_len = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
 	return 0;
 }
@@ -73,7 +75,8 @@ static int parse(int argc, char **argv, struct install *in, const char **ret_nam
 			if (str_to_size(optarg, &in->disk_len) < 0 || in->disk_len < MIN_DISK ||
 			    in->disk_len > MAX_DISK)
 				return cli_usage(&verb_install, err,
-						 "--size takes 32M to 16T, such as 64G, not '%s'", optarg);
+						 "--size takes 32M to 16T, such as 64G, not '%s'",
+						 optarg);
 			in->disk_len &= ~(DISK_STEP - 1);
 			break;
 		default:
@@ -109,22 +112,25 @@ static int install(const struct store *s, int argc, char **argv, struct err *err
 	if (r < 0)
 		return r;
 	if (store_has_distro(s, name))
-		return err_say(err, EEXIST,
-			       "there is a distro '%s' already: give this one another name with --name, or "
-			       "remove that one with 'lvm unregister %s'",
-			       name, name);
+		return err_say(
+			err, EEXIST,
+			"there is a distro '%s' already: give this one another name with --name, or "
+			"remove that one with 'lvm unregister %s'",
+			name, name);
 	r = install_distro(s, &in, err);
 	if (r < 0)
 		return err_wrap(err, "cannot install '%s' from '%s'", name, in.source);
 	if (isatty(STDERR_FILENO))
-		(void)fprintf(stderr, "Installed %s; 'lvm run -d %s' gives a shell in it.\n", name, name);
+		(void)fprintf(stderr, "Installed %s; 'lvm run -d %s' gives a shell in it.\n", name,
+			      name);
 	return 0;
 }
 
 const struct verb verb_install = {
 	.name = "install",
 	.usage = "install SOURCE [--name NAME] [--size SIZE]",
-	.summary = "Make a distro from a root file system: .tar, .tar.gz, .tar.xz, .tar.zst, .tar.bz2, .wsl, or - for stdin.",
+	.summary =
+		"Make a distro from a root file system: .tar, .tar.gz, .tar.xz, .tar.zst, .tar.bz2, .wsl, or - for stdin.",
 	.help = "  --name NAME  what to call it; default: the archive's name without its ending\n"
 		"  --size SIZE  how large its disk may grow; default: 256G, of which only what is used is taken\n"
 		"\n"

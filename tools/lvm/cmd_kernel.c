@@ -69,10 +69,11 @@ static int add_checked(const struct store *s, const struct kernel_source *k, str
 	if (r < 0)
 		return r;
 	if (store_has_kernel(s, k->name))
-		return err_say(err, EEXIST,
-			       "there is a kernel '%s' already: give this one another name with --name, or remove "
-			       "that one with 'lvm kernel remove %s'",
-			       k->name, k->name);
+		return err_say(
+			err, EEXIST,
+			"there is a kernel '%s' already: give this one another name with --name, or remove "
+			"that one with 'lvm kernel remove %s'",
+			k->name, k->name);
 	(void)store_remove_tree(tmp, NULL);
 	if (mkdir(tmp, 0700) < 0)
 		return err_set(err, errno, "cannot make directory '%s'", tmp);
@@ -140,8 +141,8 @@ static int list(const struct store *s, int argc, char **argv, struct err *err)
 		cleanup_free char *origin = NULL;
 
 		(void)file_read(path, 4096, &origin, NULL, NULL);
-		(void)printf("%c %-28s %s%s", def && !strcmp(def, names.v[i]) ? '*' : ' ', names.v[i],
-			     origin ?: "", origin ? "" : "\n");
+		(void)printf("%c %-28s %s%s", def && !strcmp(def, names.v[i]) ? '*' : ' ',
+			     names.v[i], origin ?: "", origin ? "" : "\n");
 	}
 	strv_done(&names);
 	return r;
@@ -177,9 +178,10 @@ static int check_unused(const struct store *s, const char *kernel, struct err *e
 		if (settings_load(&set, path, NULL) < 0)
 			continue;
 		if (set.kernel && !strcmp(set.kernel, kernel))
-			r = err_say(err, EBUSY,
-				    "distro '%s' uses the kernel '%s': 'lvm config %s kernel=OTHER' first",
-				    names.v[i], kernel, names.v[i]);
+			r = err_say(
+				err, EBUSY,
+				"distro '%s' uses the kernel '%s': 'lvm config %s kernel=OTHER' first",
+				names.v[i], kernel, names.v[i]);
 		settings_done(&set);
 	}
 	strv_done(&names);

@@ -81,7 +81,8 @@ static void print_entry(const struct list_entry *e, enum list_format format, cJS
 		print_size(e->disk_size);
 		if (e->status.running) {
 			print_size(e->status.memory);
-			(void)printf(" %5llu %8d", (unsigned long long)e->status.vcpus, e->status.pid);
+			(void)printf(" %5llu %8d", (unsigned long long)e->status.vcpus,
+				     e->status.pid);
 		}
 		(void)printf("\n");
 		break;
@@ -94,8 +95,10 @@ static void print_entry(const struct list_entry *e, enum list_format format, cJS
 static int parse(int argc, char **argv, enum list_format *format, bool *running, struct err *err)
 {
 	static const struct option longs[] = {
-		{"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'},
-		{"json", no_argument, NULL, 'j'},    {"running", no_argument, NULL, 'r'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"quiet", no_argument, NULL, 'q'},
+		{"json", no_argument, NULL, 'j'},
+		{"running", no_argument, NULL, 'r'},
 		{NULL, 0, NULL, 0},
 	};
 	int opt;
@@ -126,10 +129,11 @@ static int list(const struct store *s, int argc, char **argv, struct err *err)
 		return r;
 	array = cJSON_CreateArray();
 	if (format == LIST_VERBOSE)
-		(void)printf("  %-24s %-9s %7s %7s %7s %5s %8s\n", "NAME", "STATE", "USED", "SIZE", "MEMORY",
-			     "VCPUS", "PID");
+		(void)printf("  %-24s %-9s %7s %7s %7s %5s %8s\n", "NAME", "STATE", "USED", "SIZE",
+			     "MEMORY", "VCPUS", "PID");
 	for (size_t i = 0; i < names.num; i++) {
-		struct list_entry e = {.name = names.v[i], .is_default = def && !strcmp(def, names.v[i])};
+		struct list_entry e = {.name = names.v[i],
+				       .is_default = def && !strcmp(def, names.v[i])};
 
 		look(s, &e);
 		if (!running_only || e.status.running)
@@ -140,7 +144,8 @@ static int list(const struct store *s, int argc, char **argv, struct err *err)
 
 		(void)printf("%s\n", text);
 	} else if (!names.num && format == LIST_PLAIN) {
-		(void)fprintf(stderr, "There is no distro yet: install one with 'lvm install SOURCE'.\n");
+		(void)fprintf(stderr,
+			      "There is no distro yet: install one with 'lvm install SOURCE'.\n");
 	}
 	cJSON_Delete(array);
 	strv_done(&names);

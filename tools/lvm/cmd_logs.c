@@ -29,7 +29,8 @@ static int logs(const struct store *s, int argc, char **argv, struct err *err)
 		return r;
 	path = store_distro_path(s, argv[optind], "console.log");
 	if (access(path, F_OK) < 0)
-		return err_say(err, ENOENT, "'%s' has not been started yet, so there is no log", argv[optind]);
+		return err_say(err, ENOENT, "'%s' has not been started yet, so there is no log",
+			       argv[optind]);
 	return logtail_copy(path, STDOUT_FILENO, follow, err);
 }
 

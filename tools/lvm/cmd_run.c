@@ -51,12 +51,14 @@ static int parse(int argc, char **argv, struct run_options *o, struct err *err)
 	if (o->exec && optind == argc)
 		return cli_usage(&verb_run, err, "-e needs a command");
 	if (o->cwd && o->cwd[0] != '/' && strcmp(o->cwd, "~") != 0 && strncmp(o->cwd, "~/", 2) != 0)
-		return cli_usage(&verb_run, err, "--cd takes a path in the distro, from / or ~, not '%s'", o->cwd);
+		return cli_usage(&verb_run, err,
+				 "--cd takes a path in the distro, from / or ~, not '%s'", o->cwd);
 	return 0;
 }
 
 /* The agent of a running VM at once; else the VM is started, and then it must answer. */
-static int reach_agent(const struct store *s, const char *name, struct agent **ret_a, struct err *err)
+static int reach_agent(const struct store *s, const char *name, struct agent **ret_a,
+		       struct err *err)
 {
 	int r;
 

@@ -9,7 +9,7 @@
 #include "tools/lvm/progress.h"
 #include "tools/lvm/vm.h"
 
-#define STOP_MS	 120000
+#define STOP_MS  120000
 #define FORCE_MS 15000
 
 static int stop_one(const struct store *s, const char *name, bool force, struct err *err)
@@ -61,7 +61,8 @@ static int stop(const struct store *s, int argc, char **argv, struct err *err)
 			return -EINVAL;
 	}
 	if (argc - optind != !all)
-		return cli_usage(&verb_stop, err, all ? "--all takes no name" : "name one distro, or say --all");
+		return cli_usage(&verb_stop, err,
+				 all ? "--all takes no name" : "name one distro, or say --all");
 	return all ? stop_all(s, force, err) : stop_one(s, argv[optind], force, err);
 }
 

@@ -24,7 +24,8 @@ static int unregister(const struct store *s, int argc, char **argv, struct err *
 	if (r < 0)
 		return r;
 	if (store_is_running(s, argv[1]))
-		return err_say(err, EBUSY, "'%s' is running: 'lvm stop %s' first", argv[1], argv[1]);
+		return err_say(err, EBUSY, "'%s' is running: 'lvm stop %s' first", argv[1],
+			       argv[1]);
 	/* Under its hidden name it is no distro any more, and what an interruption leaves is swept. */
 	hidden = str_fmt(".%s", argv[1]);
 	path = store_distro_path(s, argv[1], NULL);

@@ -22,8 +22,19 @@
 
 /* What a stock kernel may have as modules and a guest needs before, or beside, its root. */
 static const char *const guest_modules[] = {
-	"virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_net",
-	"vmw_vsock_virtio_transport", "virtio_balloon", "ext4", "overlay", "autofs4", "button", "evdev", NULL,
+	"virtio_pci",
+	"virtio_blk",
+	"virtio_console",
+	"virtio_rng",
+	"virtio_net",
+	"vmw_vsock_virtio_transport",
+	"virtio_balloon",
+	"ext4",
+	"overlay",
+	"autofs4",
+	"button",
+	"evdev",
+	NULL,
 };
 
 /* Programs of e2fsprogs by the names they have in the archive. */
@@ -80,10 +91,11 @@ static int find_parts(struct agent_parts *p, bool installer, struct err *err)
 	for (size_t i = 0; r == 0 && installer && i < NUM_INSTALLER_PROGRAMS; i++) {
 		p->program[i] = find_sbin(installer_programs[i]);
 		if (!p->program[i])
-			r = err_say(err, ENOENT,
-				    "cannot find %s, which makes the distro's file system: install the "
-				    "package e2fsprogs",
-				    installer_programs[i]);
+			r = err_say(
+				err, ENOENT,
+				"cannot find %s, which makes the distro's file system: install the "
+				"package e2fsprogs",
+				installer_programs[i]);
 	}
 	return r;
 }
@@ -140,8 +152,8 @@ static void remove_stale(const struct store *s, const char *keep)
 		cleanup_free char *path = store_cache_path(s, e->d_name);
 		struct stat st;
 
-		if (str_starts(e->d_name, "initrd-") && strcmp(path, keep) != 0 && stat(path, &st) == 0 &&
-		    now - st.st_mtime > STALE_AFTER_S)
+		if (str_starts(e->d_name, "initrd-") && strcmp(path, keep) != 0 &&
+		    stat(path, &st) == 0 && now - st.st_mtime > STALE_AFTER_S)
 			(void)unlink(path);
 	}
 }

@@ -29,12 +29,12 @@
 #include "tools/lvm/settings.h"
 #include "tools/lvm/vm.h"
 
-#define INSTALL_MEMORY	(768ull << 20)
+#define INSTALL_MEMORY  (768ull << 20)
 #define INSTALL_TIMEOUT 120 /* seconds until the installer must answer */
-#define INSTALL_READ	(32 * 1024)
+#define INSTALL_READ    (32 * 1024)
 #define INSTALL_STOP_MS 300000 /* the last writes of a slow disk */
 #define HOST_FULL_BYTES (16ull << 20)
-#define WARNING_BYTES	(64 * 1024)
+#define WARNING_BYTES   (64 * 1024)
 
 struct run {
 	const struct store *store;
@@ -82,13 +82,15 @@ static void send_source(struct run *x, int *ret_error)
 
 static void show_progress(const struct run *x, const struct proto_frame *f)
 {
-	unsigned long long read_mib = get_le64(f->payload) >> 20, entries = get_le64(f->payload + 8);
+	unsigned long long read_mib = get_le64(f->payload) >> 20,
+			   entries = get_le64(f->payload + 8);
 
 	if (x->in->source_len)
 		progress_show("installing %s: %llu of %llu MiB, %llu files", x->in->name, read_mib,
 			      (unsigned long long)x->in->source_len >> 20, entries);
 	else
-		progress_show("installing %s: %llu MiB, %llu files", x->in->name, read_mib, entries);
+		progress_show("installing %s: %llu MiB, %llu files", x->in->name, read_mib,
+			      entries);
 }
 
 /* What could not be kept of the archive, a line each; the guest sends 50 at most. */
@@ -127,12 +129,14 @@ static int take_frame(struct run *x, const struct proto_frame *f, struct err *er
 		x->done = true;
 		if (get_le32(f->payload) == 0 && get_le32(f->payload + 4) == 0)
 			return 0;
-		return err_say(err, EIO, "the installer ended with status %u", get_le32(f->payload + 4));
+		return err_say(err, EIO, "the installer ended with status %u",
+			       get_le32(f->payload + 4));
 	case PROTO_ERROR: {
 		uint32_t code = get_le32(f->payload);
 
 		return err_say(err, code && code < 4096 ? (int)code : EIO, "%.*s",
-			       (int)(f->len - 8) < 800 ? (int)(f->len - 8) : 800, (const char *)f->payload + 8);
+			       (int)(f->len - 8) < 800 ? (int)(f->len - 8) : 800,
+			       (const char *)f->payload + 8);
 	}
 	default:
 		return err_say(err, EPROTO, "the installer broke the protocol");
@@ -150,7 +154,8 @@ static int turn(struct run *x, struct err *err)
 	struct proto_frame f;
 
 	if (interrupted)
-		return err_say(err, EINTR, "the install was interrupted; nothing of '%s' is left", x->in->name);
+		return err_say(err, EINTR, "the install was interrupted; nothing of '%s' is left",
+			       x->in->name);
 	if (poll(p, 2, 250) < 0 && errno != EINTR)
 		return err_set(err, errno, "cannot wait for the installer");
 	if (p[1].revents)
@@ -167,8 +172,10 @@ static int turn(struct run *x, struct err *err)
 			return r;
 	}
 	if (r < 0 || (lost < 0 && !x->done))
-		return err_say(err, EIO, "the connection to the installer was lost; its log is '%s/console.log'",
-			       x->dir);
+		return err_say(
+			err, EIO,
+			"the connection to the installer was lost; its log is '%s/console.log'",
+			x->dir);
 	return 0;
 }
 
@@ -313,10 +320,11 @@ static int blame_host_disk(struct run *x, struct err *err)
 	struct statvfs v;
 
 	if (statvfs(x->dir, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < HOST_FULL_BYTES)
-		return err_say(err, ENOSPC,
-			       "the host's file system with '%s' is full: free space there, or set LVM_HOME to a "
-			       "directory on another, and install '%s' again",
-			       x->store->home, x->in->name);
+		return err_say(
+			err, ENOSPC,
+			"the host's file system with '%s' is full: free space there, or set LVM_HOME to a "
+			"directory on another, and install '%s' again",
+			x->store->home, x->in->name);
 	return -err->code;
 }
 

@@ -9,11 +9,11 @@
 #include "tools/lvm/store.h"
 
 struct install {
-	const char *name;   /* checked by store_check_name() */
-	const char *source; /* for messages */
-	int source_fd;	    /* read to its end; borrowed */
+	const char *name;    /* checked by store_check_name() */
+	const char *source;  /* for messages */
+	int source_fd;       /* read to its end; borrowed */
 	uint64_t source_len; /* 0: not known */
-	uint64_t disk_len;  /* bytes */
+	uint64_t disk_len;   /* bytes */
 };
 
 /*

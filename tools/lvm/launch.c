@@ -24,7 +24,7 @@
 #include "tools/lvm/progress.h"
 #include "tools/lvm/vm.h"
 
-#define QUIET_MS      700 /* a start that takes no longer is not worth a word */
+#define QUIET_MS       700 /* a start that takes no longer is not worth a word */
 #define LOG_TAIL_LINES 15
 
 int launch_find_program(const char *name, char **ret_path, struct err *err)
@@ -49,10 +49,11 @@ int launch_find_program(const char *name, char **ret_path, struct err *err)
 		free(candidates[i]);
 	}
 	if (!found)
-		return err_say(err, ENOENT,
-			       "cannot find %s, a part of lvm: install lvm whole, or set LVM_LIBEXEC to the "
-			       "directory it is in",
-			       name);
+		return err_say(
+			err, ENOENT,
+			"cannot find %s, a part of lvm: install lvm whole, or set LVM_LIBEXEC to the "
+			"directory it is in",
+			name);
 	*ret_path = found;
 	return 0;
 }
@@ -65,22 +66,24 @@ static int pick_kernel(const struct store *s, const char *kernel, char **ret_nam
 		*ret_name = store_get_default(s, STORE_DEFAULT_KERNEL);
 		if (*ret_name)
 			return 0;
-		return err_say(err, ENOENT,
-			       "there is no default kernel: add one with 'lvm kernel add PATH [--modules "
-			       "DIR]', choose among several with 'lvm kernel default NAME'");
+		return err_say(
+			err, ENOENT,
+			"there is no default kernel: add one with 'lvm kernel add PATH [--modules "
+			"DIR]', choose among several with 'lvm kernel default NAME'");
 	}
 	name = str_dup(kernel);
 	if (!store_has_kernel(s, name))
-		return err_say(err, ENOENT,
-			       "there is no kernel '%s': see 'lvm kernel list', and 'lvm config' for which "
-			       "one a distro uses",
-			       name);
+		return err_say(
+			err, ENOENT,
+			"there is no kernel '%s': see 'lvm kernel list', and 'lvm config' for which "
+			"one a distro uses",
+			name);
 	*ret_name = steal_ptr(name);
 	return 0;
 }
 
-int launch_kernel_config(const struct store *s, const char *kernel, bool installer, struct vmm_config *c,
-			 struct err *err)
+int launch_kernel_config(const struct store *s, const char *kernel, bool installer,
+			 struct vmm_config *c, struct err *err)
 {
 	cleanup_free char *name = NULL;
 	char *modules;
@@ -104,7 +107,8 @@ int launch_kernel_config(const struct store *s, const char *kernel, bool install
 
 /* ---- the process ---- */
 
-static void __attribute__((noreturn)) become_vmm(char **argv, const char *log_path, bool die_with_us, pid_t parent)
+static void __attribute__((noreturn))
+become_vmm(char **argv, const char *log_path, bool die_with_us, pid_t parent)
 {
 	int null = open("/dev/null", O_RDONLY);
 	int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
@@ -141,8 +145,8 @@ static int make_runtime_dir(const struct store *s, const char *name, struct err 
 }
 
 /* Starts lvm-vmm; *ret_ready_fd says what became of it. */
-static int spawn(const struct store *s, const struct launch_vm *how, struct vmm_config *c, pid_t *ret_pid,
-		 int *ret_ready_fd, struct err *err)
+static int spawn(const struct store *s, const struct launch_vm *how, struct vmm_config *c,
+		 pid_t *ret_pid, int *ret_ready_fd, struct err *err)
 {
 	cleanup_free char *vmm = NULL, *log = str_fmt("%s/vmm.log", how->log_dir);
 	cleanup_close int ready = -1, ready_theirs = -1, lock = -1;
@@ -210,7 +214,8 @@ static void release_signals(const struct sigaction old[NUM_ENDING])
 }
 
 /* The line on the ready pipe, up to its newline or end. 0, -ETIMEDOUT, -EINTR. */
-static int read_ready(int fd, const char *name, int64_t start_ms, unsigned timeout_s, char *line, size_t size)
+static int read_ready(int fd, const char *name, int64_t start_ms, unsigned timeout_s, char *line,
+		      size_t size)
 {
 	size_t n = 0;
 
@@ -224,7 +229,8 @@ static int read_ready(int fd, const char *name, int64_t start_ms, unsigned timeo
 		if (now - start_ms > (int64_t)timeout_s * 1000)
 			return -ETIMEDOUT;
 		if (now - start_ms > QUIET_MS)
-			progress_show("starting %s … %lld s", name, (long long)(now - start_ms) / 1000);
+			progress_show("starting %s … %lld s", name,
+				      (long long)(now - start_ms) / 1000);
 		if (poll(&p, 1, 250) <= 0)
 			continue;
 		r = read(fd, line + n, size - 1 - n);
@@ -261,18 +267,20 @@ static int explain_failure(const struct launch_vm *how, int r, const char *line,
 	}
 	logtail_show(console, LOG_TAIL_LINES, stderr);
 	if (r == -ETIMEDOUT)
-		return err_say(err, ETIMEDOUT,
-			       "'%s' did not answer within %u seconds; the end of its boot log is above, "
-			       "'lvm config %s boot_timeout=SECONDS' gives it longer",
-			       how->name, how->timeout_s, how->name);
+		return err_say(
+			err, ETIMEDOUT,
+			"'%s' did not answer within %u seconds; the end of its boot log is above, "
+			"'lvm config %s boot_timeout=SECONDS' gives it longer",
+			how->name, how->timeout_s, how->name);
 	logtail_show(vmm_log, LOG_TAIL_LINES, stderr);
-	return err_say(err, EIO,
-		       "'%s' ended before it was ready; the end of its logs is above, in full: '%s', '%s'",
-		       how->name, console, vmm_log);
+	return err_say(
+		err, EIO,
+		"'%s' ended before it was ready; the end of its logs is above, in full: '%s', '%s'",
+		how->name, console, vmm_log);
 }
 
-int launch_vm(const struct store *s, const struct launch_vm *how, struct vmm_config *c, pid_t *ret_pid,
-	      struct launch_timings *ret_timings, struct err *err)
+int launch_vm(const struct store *s, const struct launch_vm *how, struct vmm_config *c,
+	      pid_t *ret_pid, struct launch_timings *ret_timings, struct err *err)
 {
 	int64_t start = loop_now_ms();
 	cleanup_close int ready = -1;
@@ -311,20 +319,24 @@ static int distro_config(const struct store *s, const char *name, const struct s
 	if (r < 0)
 		return r;
 	if (access(disk, R_OK | W_OK) < 0)
-		return err_set(err, errno,
-			       "the disk '%s' of distro '%s' cannot be used; put it back from a backup, or "
-			       "remove the rest with 'lvm unregister %s'",
-			       disk, name, name);
-	c->disk[c->num_disks++] = (struct vmm_disk_config){.path = steal_ptr(disk), .serial = str_dup("root")};
+		return err_set(
+			err, errno,
+			"the disk '%s' of distro '%s' cannot be used; put it back from a backup, or "
+			"remove the rest with 'lvm unregister %s'",
+			disk, name, name);
+	c->disk[c->num_disks++] =
+		(struct vmm_disk_config){.path = steal_ptr(disk), .serial = str_dup("root")};
 	c->num_vcpus = settings_effective_cpus(set);
 	c->memory_bytes = settings_effective_memory(set);
-	c->cmdline = str_fmt("lvm.root=/dev/vda lvm.rootfstype=ext4 lvm.hostname=%s%s%s%s%s%s%s", name,
-			     set->systemd ? " lvm.systemd=1 systemd.hostname=" : "", set->systemd ? name : "", set->user ? " lvm.user=" : "",
+	c->cmdline = str_fmt("lvm.root=/dev/vda lvm.rootfstype=ext4 lvm.hostname=%s%s%s%s%s%s%s",
+			     name, set->systemd ? " lvm.systemd=1 systemd.hostname=" : "",
+			     set->systemd ? name : "", set->user ? " lvm.user=" : "",
 			     set->user ?: "", set->cmdline ? " " : "", set->cmdline ?: "");
 	return 0;
 }
 
-static int start_distro(const struct store *s, const char *name, struct launch_timings *t, struct err *err)
+static int start_distro(const struct store *s, const char *name, struct launch_timings *t,
+			struct err *err)
 {
 	cleanup_free char *settings_path = store_distro_path(s, name, "settings");
 	cleanup_free char *log_dir = store_distro_path(s, name, NULL);
@@ -372,7 +384,8 @@ static int await_existing(const struct store *s, const char *name, struct err *e
 		(void)poll(NULL, 0, 50);
 	}
 	return err_say(err, ETIMEDOUT,
-		       "the VM of '%s' is there but does not answer; 'lvm stop --force %s' ends it", name, name);
+		       "the VM of '%s' is there but does not answer; 'lvm stop --force %s' ends it",
+		       name, name);
 }
 
 int launch_distro(const struct store *s, const char *name, struct launch_timings *ret_timings,

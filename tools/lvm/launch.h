@@ -28,21 +28,21 @@ int launch_distro(const struct store *s, const char *name, struct launch_timings
 		  bool *ret_started, struct err *err);
 
 /* Fills kernel and initrds from the store. kernel NULL: the default one. installer: with the programs of install. */
-int launch_kernel_config(const struct store *s, const char *kernel, bool installer, struct vmm_config *c,
-			 struct err *err);
+int launch_kernel_config(const struct store *s, const char *kernel, bool installer,
+			 struct vmm_config *c, struct err *err);
 
 struct launch_vm {
 	const char *name;
-	const char *log_dir;   /* console.log and vmm.log go here */
-	unsigned timeout_s;    /* until the guest must answer */
-	bool die_with_us;      /* the VM ends when this process does */
+	const char *log_dir; /* console.log and vmm.log go here */
+	unsigned timeout_s;  /* until the guest must answer */
+	bool die_with_us;    /* the VM ends when this process does */
 };
 
 /*
  * Runs lvm-vmm with *c (whose sockets, logs and descriptors are filled in here) and waits until the guest
  * is ready. On failure the VM is gone and the end of its console has been shown. *ret_pid is our child.
  */
-int launch_vm(const struct store *s, const struct launch_vm *how, struct vmm_config *c, pid_t *ret_pid,
-	      struct launch_timings *ret_timings, struct err *err);
+int launch_vm(const struct store *s, const struct launch_vm *how, struct vmm_config *c,
+	      pid_t *ret_pid, struct launch_timings *ret_timings, struct err *err);
 
 #endif

@@ -61,7 +61,8 @@ void logtail_show(const char *path, unsigned lines, FILE *out)
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size == 0)
 		return;
 	buf = xcalloc(1, TAIL_BYTES);
-	n = fd_pread_full(fd, buf, TAIL_BYTES, st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0);
+	n = fd_pread_full(fd, buf, TAIL_BYTES,
+			  st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0);
 	if (n <= 0)
 		return;
 	n = (ssize_t)make_harmless(buf, (size_t)n);
@@ -90,7 +91,8 @@ static int copy_rest(int fd, int out_fd)
 	int r = 0;
 
 	while (r == 0 && (n = fd_read_full(fd, buf, sizeof(buf))) > 0) {
-		const char *nl = tty && (size_t)n == sizeof(buf) ? memrchr(buf, '\n', (size_t)n) : NULL;
+		const char *nl =
+			tty && (size_t)n == sizeof(buf) ? memrchr(buf, '\n', (size_t)n) : NULL;
 
 		if (nl) {
 			(void)lseek(fd, nl + 1 - (buf + n), SEEK_CUR);

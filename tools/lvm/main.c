@@ -16,8 +16,8 @@
 #include "tools/lvm/progress.h"
 
 static const struct verb *const verbs[] = {
-	&verb_run,	   &verb_start, &verb_stop,   &verb_list,   &verb_install, &verb_unregister,
-	&verb_set_default, &verb_logs,	&verb_kernel, &verb_config, &verb_doctor,
+	&verb_run,         &verb_start, &verb_stop,   &verb_list,   &verb_install, &verb_unregister,
+	&verb_set_default, &verb_logs,  &verb_kernel, &verb_config, &verb_doctor,
 };
 
 #define NUM_VERBS (sizeof(verbs) / sizeof(verbs[0]))
@@ -33,8 +33,8 @@ int cli_usage(const struct verb *v, struct err *err, const char *fmt, ...)
 	return err_say(err, EINVAL, "%s; usage: lvm %s", what, v->usage);
 }
 
-int cli_getopt(const struct verb *v, int argc, char **argv, const char *shorts, const struct option *longs,
-	       struct err *err)
+int cli_getopt(const struct verb *v, int argc, char **argv, const char *shorts,
+	       const struct option *longs, struct err *err)
 {
 	int opt;
 
@@ -70,10 +70,12 @@ int cli_pick_distro(const struct store *s, const char *given, char **ret_name, s
 		return 0;
 	r = store_list_distros(s, &names, err);
 	if (r == 0)
-		r = err_say(err, ENOENT, "%s",
-			    names.num ? "there is no default distro: choose one with 'lvm set-default NAME', or "
-					"name one with -d"
-				      : "there is no distro yet: install one with 'lvm install SOURCE'");
+		r = err_say(
+			err, ENOENT, "%s",
+			names.num
+				? "there is no default distro: choose one with 'lvm set-default NAME', or "
+				  "name one with -d"
+				: "there is no distro yet: install one with 'lvm install SOURCE'");
 	strv_done(&names);
 	return r;
 }
@@ -92,7 +94,9 @@ static int help_all(FILE *out)
 	(void)fputs("lvm runs Linux distros in small virtual machines of their own.\n\n", out);
 	for (size_t i = 0; i < NUM_VERBS; i++)
 		(void)fprintf(out, "  lvm %s\n      %s\n", verbs[i]->usage, verbs[i]->summary);
-	(void)fputs("\n'lvm help VERB' says more. Status 125 is lvm's own failure; any other is the command's.\n", out);
+	(void)fputs(
+		"\n'lvm help VERB' says more. Status 125 is lvm's own failure; any other is the command's.\n",
+		out);
 	return 0;
 }
 
@@ -102,7 +106,8 @@ static int help_verb(const char *name, struct err *err)
 
 	if (!v)
 		return err_say(err, EINVAL, "there is no verb '%s': 'lvm --help' lists them", name);
-	(void)printf("lvm %s\n\n%s\n%s%s", v->usage, v->summary, v->help ? "\n" : "", v->help ?: "");
+	(void)printf("lvm %s\n\n%s\n%s%s", v->usage, v->summary, v->help ? "\n" : "",
+		     v->help ?: "");
 	return 0;
 }
 
@@ -139,9 +144,10 @@ static int dispatch(int argc, char **argv, struct err *err)
 	/* `lvm -d debian make`: the verb is left out, options of run come first. */
 	if (argv[1][0] == '-')
 		return run_verb(&verb_run, argc, argv, err);
-	return err_say(err, EINVAL,
-		       "there is no verb '%s': 'lvm --help' lists them; to run it as a command in the distro: lvm run %s",
-		       argv[1], argv[1]);
+	return err_say(
+		err, EINVAL,
+		"there is no verb '%s': 'lvm --help' lists them; to run it as a command in the distro: lvm run %s",
+		argv[1], argv[1]);
 }
 
 /* A descriptor 0, 1 or 2 that nobody gave us must not become a socket of ours: /dev/null takes the place. */

@@ -24,7 +24,8 @@ void progress_show(const char *fmt, ...)
 	char line[160];
 	va_list ap;
 
-	if (!isatty(STDERR_FILENO) || (progress.shown && now - progress.last_ms < PROGRESS_EVERY_MS))
+	if (!isatty(STDERR_FILENO) ||
+	    (progress.shown && now - progress.last_ms < PROGRESS_EVERY_MS))
 		return;
 	va_start(ap, fmt);
 	(void)vsnprintf(line, sizeof(line), fmt, ap);

@@ -38,8 +38,8 @@
 
 /* Where the guest's output of one stream goes. */
 struct sink {
-	int fd;		 /* -1: no such stream */
-	size_t at_once;	 /* bytes a write may have without blocking after POLLOUT */
+	int fd;         /* -1: no such stream */
+	size_t at_once; /* bytes a write may have without blocking after POLLOUT */
 	uint8_t *buf;
 	size_t off, len, cap;
 	uint32_t written; /* since the last credit */
@@ -473,8 +473,9 @@ static int queue_exec(struct session *s, const struct session_command *c, uint32
 	add_environment(&req, s->term.fd >= 0);
 	proto_request_add_u32(&req, PROTO_F_FLAGS, flags);
 	if (term_size(&s->term, &ws))
-		proto_request_add_winsize(&req, &(struct proto_winsize){ws.ws_row, ws.ws_col,
-									 ws.ws_xpixel, ws.ws_ypixel});
+		proto_request_add_winsize(
+			&req,
+			&(struct proto_winsize){ws.ws_row, ws.ws_col, ws.ws_xpixel, ws.ws_ypixel});
 	r = proto_request_finish(&req, PROTO_EXEC);
 	if (r == 0)
 		agent_queue(s->agent, req.buf, req.len);
@@ -531,10 +532,12 @@ static uint32_t set_up_streams(struct session *s)
 static int result(struct session *s, int r)
 {
 	if (!s->done)
-		return err_say(s->err, r < 0 ? -r : EIO, "%s",
-			       r == -EPROTO ? "the guest's agent broke the protocol; the command's fate is unknown"
-					    : "the connection to the guest was lost before the command ended; "
-					      "'lvm list -v' and 'lvm logs' tell more");
+		return err_say(
+			s->err, r < 0 ? -r : EIO, "%s",
+			r == -EPROTO
+				? "the guest's agent broke the protocol; the command's fate is unknown"
+				: "the connection to the guest was lost before the command ended; "
+				  "'lvm list -v' and 'lvm logs' tell more");
 	for (int i = PROTO_STDOUT; i <= PROTO_TTY; i++) {
 		if (s->sink[i].code)
 			return err_set(s->err, s->sink[i].code, "cannot write to standard %s",

@@ -10,8 +10,8 @@
 
 /* Everything borrowed. */
 struct session_command {
-	const char *user;	 /* NULL: the distro's default */
-	const char *cwd;	 /* NULL: home */
+	const char *user;        /* NULL: the distro's default */
+	const char *cwd;         /* NULL: home */
 	const char *const *argv; /* NULL: login shell */
 	int argc;
 	bool shell; /* argv has one element, for the user's shell */

@@ -33,15 +33,15 @@ enum setting_type {
 static const struct setting {
 	const char *key;
 	enum setting_type type;
-	size_t offset;	    /* in struct settings */
-	uint64_t min, max;  /* NUMBER and SIZE; 0 is always "unset" */
-	uint64_t unset;	    /* NUMBER: what an empty value means */
+	size_t offset;     /* in struct settings */
+	uint64_t min, max; /* NUMBER and SIZE; 0 is always "unset" */
+	uint64_t unset;    /* NUMBER: what an empty value means */
 	const char *help;
 } settings_table[] = {
 	{"cpus", SETTING_NUMBER, offsetof(struct settings, cpus), 1, SETTINGS_MAX_CPUS, 0,
 	 "virtual CPUs, 1 to 32; default: as many as the host has"},
-	{"memory", SETTING_SIZE, offsetof(struct settings, memory), SETTINGS_MIN_MEMORY, 1ull << 46, 0,
-	 "RAM, such as 4G or 512M; default: half of the host's, taken only as it is used"},
+	{"memory", SETTING_SIZE, offsetof(struct settings, memory), SETTINGS_MIN_MEMORY, 1ull << 46,
+	 0, "RAM, such as 4G or 512M; default: half of the host's, taken only as it is used"},
 	{"kernel", SETTING_WORD, offsetof(struct settings, kernel), 0, 0, 0,
 	 "a kernel's name in 'lvm kernel list'; default: the default kernel"},
 	{"cmdline", SETTING_TEXT, offsetof(struct settings, cmdline), 0, 0, 0,
@@ -51,7 +51,8 @@ static const struct setting {
 	{"user", SETTING_WORD, offsetof(struct settings, user), 0, 0, 0,
 	 "who 'lvm run' is without -u; default: root"},
 	{"boot_timeout", SETTING_NUMBER, offsetof(struct settings, boot_timeout), 1, 86400,
-	 SETTINGS_BOOT_TIMEOUT, "seconds until a guest that does not answer is given up; default: 60"},
+	 SETTINGS_BOOT_TIMEOUT,
+	 "seconds until a guest that does not answer is given up; default: 60"},
 };
 
 #define NUM_SETTINGS (sizeof(settings_table) / sizeof(settings_table[0]))
@@ -109,11 +110,11 @@ static int set_text(const struct setting *k, char **field, const char *value, st
 {
 	for (const char *p = value; *p; p++) {
 		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return err_say(err, EINVAL, "the value for %s has a control character in it",
-				       k->key);
+			return err_say(err, EINVAL,
+				       "the value for %s has a control character in it", k->key);
 		if (k->type == SETTING_WORD && *p == ' ')
-			return err_say(err, EINVAL, "the value for %s is to be one word, not '%s'", k->key,
-				       value);
+			return err_say(err, EINVAL, "the value for %s is to be one word, not '%s'",
+				       k->key, value);
 	}
 	free(*field);
 	*field = *value ? str_dup(value) : NULL;
@@ -135,8 +136,8 @@ int settings_set(struct settings *s, const char *key, const char *value, struct 
 		return set_text(k, setting_at(s, k), value, err);
 	case SETTING_BOOL:
 		if (*value && str_to_bool(value, setting_at(s, k)) < 0)
-			return err_say(err, EINVAL, "'%s' is no value for %s: say true or false", value,
-				       k->key);
+			return err_say(err, EINVAL, "'%s' is no value for %s: say true or false",
+				       value, k->key);
 		if (!*value)
 			*(bool *)setting_at(s, k) = false;
 		return 0;
@@ -225,7 +226,8 @@ int settings_parse(struct settings *s, const char *text, size_t len, struct err 
 	for (const char *p = text; p < end; number++) {
 		const char *nl = memchr(p, '\n', (size_t)(end - p)) ?: end;
 		cleanup_free char *line = strndup(p, (size_t)(nl - p));
-		int r = line ? parse_line(&fresh, line, err) : err_set(err, ENOMEM, "cannot read settings");
+		int r = line ? parse_line(&fresh, line, err)
+			     : err_set(err, ENOMEM, "cannot read settings");
 
 		if (r < 0) {
 			settings_done(&fresh);
@@ -240,7 +242,8 @@ int settings_parse(struct settings *s, const char *text, size_t len, struct err 
 
 char *settings_format(const struct settings *s)
 {
-	char *all = str_dup("# Settings of one distro; 'lvm config' changes them, 'lvm help config' explains.\n");
+	char *all = str_dup(
+		"# Settings of one distro; 'lvm config' changes them, 'lvm help config' explains.\n");
 
 	for (size_t i = 0; i < NUM_SETTINGS; i++) {
 		const struct setting *k = &settings_table[i];

@@ -11,13 +11,13 @@
 
 /* Strings owned; NULL where unset. */
 struct settings {
-	uint64_t cpus;	       /* 0: as many as the host has, at most 32 */
+	uint64_t cpus;         /* 0: as many as the host has, at most 32 */
 	uint64_t memory;       /* bytes; 0: half of the host's */
-	char *kernel;	       /* name in the store; NULL: the default kernel */
-	char *cmdline;	       /* appended to the kernel command line */
-	char *user;	       /* who `lvm run` is without -u; NULL: root */
+	char *kernel;          /* name in the store; NULL: the default kernel */
+	char *cmdline;         /* appended to the kernel command line */
+	char *user;            /* who `lvm run` is without -u; NULL: root */
 	uint64_t boot_timeout; /* seconds until a guest that does not answer is given up */
-	bool systemd;	       /* the distro's init is PID 1 */
+	bool systemd;          /* the distro's init is PID 1 */
 };
 
 void settings_init(struct settings *s);

@@ -49,16 +49,18 @@ static int check_private(const char *path, struct err *err)
 	if (lstat(path, &st) < 0)
 		return err_set(err, errno, "cannot look at '%s'", path);
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-		return err_say(err, EPERM,
-			       "directory '%s' must belong to you and be closed to others: remove it, or "
-			       "set LVM_RUNTIME_DIR to another",
-			       path);
+		return err_say(
+			err, EPERM,
+			"directory '%s' must belong to you and be closed to others: remove it, or "
+			"set LVM_RUNTIME_DIR to another",
+			path);
 	return 0;
 }
 
 static char *home_dir(void)
 {
-	const char *own = getenv("LVM_HOME"), *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	const char *own = getenv("LVM_HOME"), *xdg = getenv("XDG_DATA_HOME"),
+		   *home = getenv("HOME");
 
 	if (own && *own)
 		return str_dup(own);
@@ -117,8 +119,9 @@ int store_open(struct store *s, struct err *err)
 
 	*s = (struct store){.home = home_dir(), .runtime = runtime_dir()};
 	if (!s->home)
-		return err_say(err, ENOENT,
-			       "cannot tell where to keep distros: set HOME or LVM_HOME to a directory");
+		return err_say(
+			err, ENOENT,
+			"cannot tell where to keep distros: set HOME or LVM_HOME to a directory");
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		cleanup_free char *dir = str_fmt("%s/%s", s->home, parts[i]);
 
@@ -147,16 +150,18 @@ void store_done(struct store *s)
 
 int store_check_name(const char *what, const char *name, struct err *err)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 	size_t n = strlen(name), ok = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst"
 						   "uvwxyz0123456789._-");
 
 	if (n && n <= STORE_NAME_MAX && ok == n && strchr(letters, name[0]))
 		return 0;
-	return err_say(err, EINVAL,
-		       "'%s' cannot name a %s: use letters, digits, '.', '_' and '-', beginning with a "
-		       "letter or digit, at most %d of them",
-		       name, what, STORE_NAME_MAX);
+	return err_say(
+		err, EINVAL,
+		"'%s' cannot name a %s: use letters, digits, '.', '_' and '-', beginning with a "
+		"letter or digit, at most %d of them",
+		name, what, STORE_NAME_MAX);
 }
 
 static char *join(const char *base, const char *dir, const char *name, const char *file)
@@ -195,12 +200,14 @@ static bool is_there(char *owned_path)
 
 bool store_has_distro(const struct store *s, const char *name)
 {
-	return store_check_name("distro", name, NULL) == 0 && is_there(store_distro_path(s, name, NULL));
+	return store_check_name("distro", name, NULL) == 0 &&
+	       is_there(store_distro_path(s, name, NULL));
 }
 
 bool store_has_kernel(const struct store *s, const char *name)
 {
-	return store_check_name("kernel", name, NULL) == 0 && is_there(store_kernel_path(s, name, NULL));
+	return store_check_name("kernel", name, NULL) == 0 &&
+	       is_there(store_kernel_path(s, name, NULL));
 }
 
 int store_require_distro(const struct store *s, const char *name, struct err *err)
@@ -227,7 +234,8 @@ int store_require_distro(const struct store *s, const char *name, struct err *er
 	if (*list)
 		return err_say(err, ENOENT, "there is no distro '%s'; there are: %s", name, list);
 	return err_say(err, ENOENT,
-		       "there is no distro '%s', and no other either: see 'lvm help install'", name);
+		       "there is no distro '%s', and no other either: see 'lvm help install'",
+		       name);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -267,8 +275,8 @@ int store_list_kernels(const struct store *s, struct strv *ret_names, struct err
 
 static char *default_path(const struct store *s, enum store_default which)
 {
-	return join(s->home, which == STORE_DEFAULT_DISTRO ? "/default-distro" : "/default-kernel", NULL,
-		    NULL);
+	return join(s->home, which == STORE_DEFAULT_DISTRO ? "/default-distro" : "/default-kernel",
+		    NULL, NULL);
 }
 
 char *store_get_default(const struct store *s, enum store_default which)
@@ -280,7 +288,8 @@ char *store_get_default(const struct store *s, enum store_default which)
 
 	if (file_read(path, STORE_NAME_MAX + 1, &name, NULL, NULL) == 0) {
 		name[strcspn(name, "\n")] = '\0';
-		if (which == STORE_DEFAULT_DISTRO ? store_has_distro(s, name) : store_has_kernel(s, name))
+		if (which == STORE_DEFAULT_DISTRO ? store_has_distro(s, name)
+						  : store_has_kernel(s, name))
 			return steal_ptr(name);
 	}
 	if (which == STORE_DEFAULT_DISTRO)
@@ -293,7 +302,8 @@ char *store_get_default(const struct store *s, enum store_default which)
 	return only;
 }
 
-int store_set_default(const struct store *s, enum store_default which, const char *name, struct err *err)
+int store_set_default(const struct store *s, enum store_default which, const char *name,
+		      struct err *err)
 {
 	cleanup_free char *path = default_path(s, which);
 	cleanup_free char *line = NULL;
@@ -317,7 +327,8 @@ static uint64_t hash_name(const char *name, uint64_t h)
 
 static struct flock lock_range(enum store_lock kind, const char *name)
 {
-	uint64_t h = hash_name(kind == STORE_LOCK_KERNEL ? "kernel/" : "distro/", 0xcbf29ce484222325u);
+	uint64_t h =
+		hash_name(kind == STORE_LOCK_KERNEL ? "kernel/" : "distro/", 0xcbf29ce484222325u);
 
 	/* 4-byte slots in 61 bits: off_t is signed. */
 	h = (hash_name(name, h) >> 3) & ~(uint64_t)3;
@@ -337,8 +348,8 @@ static int open_lock_file(const struct store *s, struct err *err)
 	return fd < 0 ? err_set(err, errno, "cannot open '%s'", path) : fd;
 }
 
-int store_lock(const struct store *s, enum store_lock kind, const char *name, bool wait, int *ret_fd,
-	       struct err *err)
+int store_lock(const struct store *s, enum store_lock kind, const char *name, bool wait,
+	       int *ret_fd, struct err *err)
 {
 	struct flock range = lock_range(kind, name);
 	cleanup_close int fd = open_lock_file(s, err);

@@ -47,7 +47,8 @@ enum store_default {
 /* malloc'ed; NULL when none is set or the one set is gone. With exactly one there, that one. */
 char *store_get_default(const struct store *s, enum store_default which);
 /* name NULL: none. */
-int store_set_default(const struct store *s, enum store_default which, const char *name, struct err *err);
+int store_set_default(const struct store *s, enum store_default which, const char *name,
+		      struct err *err);
 
 /*
  * Locks: one file, $LVM_HOME/lock, two ranges a name, so that nothing has to be made or removed for a lock and
@@ -61,8 +62,8 @@ enum store_lock {
 };
 
 /* *ret_fd holds the lock until closed, also across fork and exec. wait false: -EAGAIN at once when it is taken. */
-int store_lock(const struct store *s, enum store_lock kind, const char *name, bool wait, int *ret_fd,
-	       struct err *err);
+int store_lock(const struct store *s, enum store_lock kind, const char *name, bool wait,
+	       int *ret_fd, struct err *err);
 /* A VM of that name is running, starting or stopping. */
 bool store_is_running(const struct store *s, const char *name);
 

@@ -15,7 +15,7 @@ struct term {
 	struct termios saved;
 	bool raw;
 	bool keep_output; /* output processing stays on: something else of ours writes to this terminal too */
-	int guard_fd;	  /* the guard ends when this closes */
+	int guard_fd; /* the guard ends when this closes */
 	int guard_pid;
 };
 

@@ -165,9 +165,10 @@ int vm_stop(const struct store *s, const char *name, bool force, int timeout_ms,
 		r = wait_gone(s, name, timeout_ms);
 	}
 	if (r < 0)
-		return err_say(err, ETIMEDOUT,
-			       "'%s' did not shut down within %d seconds; 'lvm stop --force %s' ends it "
-			       "as pulling the plug would",
-			       name, timeout_ms / 1000, name);
+		return err_say(
+			err, ETIMEDOUT,
+			"'%s' did not shut down within %d seconds; 'lvm stop --force %s' ends it "
+			"as pulling the plug would",
+			name, timeout_ms / 1000, name);
 	return 0;
 }

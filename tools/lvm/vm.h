@@ -19,8 +19,8 @@ int vm_control(const struct store *s, const char *name, const char *command, int
 	       struct cJSON **ret_reply, struct err *err);
 
 struct vm_status {
-	bool running;	      /* a VM holds the name's lock */
-	char state[16];	      /* "stopped", "booting", "running", "stopping" */
+	bool running;   /* a VM holds the name's lock */
+	char state[16]; /* "stopped", "booting", "running", "stopping" */
 	int pid;
 	uint64_t memory, vcpus, uptime_ms, boot_ms;
 	uint64_t private_bytes; /* of the VMM itself, beside the guest's memory */
