@@ -41,9 +41,13 @@ struct vsock_guest_ops {
 
 /* Bounds; 0 stands for the value named. */
 struct vsock_limits {
-	unsigned max_conns;  /* 1 024, those that linger counted */
-	unsigned request_ms; /* 60 000: for the guest to answer a connection request */
-	unsigned close_ms;   /* 30 000: for the guest to end a connection whose host side is over */
+	unsigned max_conns; /* 1 024, those that linger counted */
+	/*
+	 * 120 000: for the guest to answer a connection request. Long, for a crowded guest may take
+	 * ten seconds, and a host program that does not want to wait can leave.
+	 */
+	unsigned request_ms;
+	unsigned close_ms; /* 30 000: for the guest to end a connection whose host side is over */
 	/*
 	 * What the guest wrote before it closed is kept for a host program that does not read it:
 	 * this long (10 000) in any case, longer while there is room for new connections, and this
