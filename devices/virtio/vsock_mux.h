@@ -43,7 +43,7 @@ struct vsock_guest_ops {
 struct vsock_limits {
 	unsigned max_conns; /* 1 024, those that linger counted */
 	/*
-	 * 120 000: for the guest to answer a connection request. Long, for a crowded guest may take
+	 * 60 000: for the guest to answer a connection request. Long, for a crowded guest may take
 	 * ten seconds, and a host program that does not want to wait can leave.
 	 */
 	unsigned request_ms;
