@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "guest/bootlog.h"
 #include "guest/conn.h"
 #include "guest/init.h"
 
@@ -182,6 +183,7 @@ static void say_ready(struct agent *a)
 	a->ready = true;
 	a->deadline = INT64_MAX;
 	notify_send(a->notify, "READY", "1");
+	bootlog_copy();
 	if (a->cfg->systemd && a->watch.inotify < 0)
 		init_watch_state(&a->watch);
 }

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "guest/agent.h"
+#include "guest/bootlog.h"
 #include "guest/etc.h"
 #include "guest/init.h"
 #include "guest/modules.h"
@@ -46,6 +47,7 @@ static void die(struct notify *n, const struct err *err) __attribute__((noreturn
 static void die(struct notify *n, const struct err *err)
 {
 	log_error("%s", err->text);
+	bootlog_copy();
 	notify_send(n, "ERROR", err->text);
 	notify_finish(n, LAST_LINE_MS);
 	sync();

@@ -155,7 +155,7 @@ def the_hosts_disk_is_full_during_install(w):
 
 @case
 def without_kvm(w):
-    script = "mount -t tmpfs none /dev && exec %s start tiny" % w.program
+    script = "mount -t tmpfs none /dev && touch /dev/null && exec %s start tiny" % w.program
     r = subprocess.run(["unshare", "-Urm", "sh", "-c", script], env=w.env, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     if "unshare" in r.stderr:
