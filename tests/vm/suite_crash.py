@@ -3,6 +3,7 @@
 
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -16,12 +17,11 @@ KILLS = 20
 # Writes a file, fsyncs it, says so; meanwhile another loop keeps the disk busy with what nobody waits for.
 WRITER = r"""
 mkdir -p /data
-( i=0; while :; do head -c 300000 /dev/urandom >/data/noise.$((i % 7)); rm -f /data/noise.$(((i + 3) % 7)); i=$((i + 1)); done ) &
+( i=0; while :; do head -c 40000 /dev/urandom >/data/noise.$((i % 7)); rm -f /data/noise.$(((i + 3) % 7)); i=$((i + 1)); sleep 0.05; done ) &
 i=0
 while :; do
     f=/data/ROUND.$i
-    head -c $(( (i * 7919) % 50000 + 1 )) /dev/urandom >$f
-    fsync $f && fsync /data && echo $f $(sha1sum <$f)
+    head -c $(( (i * 7919) % 30000 + 1 )) /dev/urandom | dd of=$f conv=fsync 2>/dev/null && echo $f $(sha1sum <$f)
     i=$((i + 1))
 done
 """
@@ -43,9 +43,14 @@ def needs_recovery(disk):
     return "needs_recovery" in r.stdout
 
 
+def next_line(p):
+    check(select.select([p.stdout], [], [], PATIENCE)[0], "the writer says nothing")
+    return p.stdout.readline()
+
+
 def write_until_killed(w, round, lines):
-    p = w.popen("run", "-d", "tiny", "-e", "--", "/bin/sh", "-c", WRITER.replace("ROUND", "r%d" % round))
-    promised = [p.stdout.readline() for _ in range(lines)]
+    p = w.popen("run", "-d", "tiny", "-e", "--", "/bin/sh", "-c", WRITER.replace("ROUND", "r%d" % round), bufsize=0)
+    promised = [next_line(p) for _ in range(lines)]
     check(all(x.endswith(b"\n") for x in promised), "the writer ended early: %r" % promised)
     os.kill(w.vmm_pid("tiny"), signal.SIGKILL)
     rest = p.stdout.read()
@@ -61,7 +66,7 @@ def killed_twenty_times_in_the_middle_of_writes(w):
     replayed = 0
     for i in range(KILLS):
         w.lvm("start", "tiny")
-        promised += write_until_killed(w, i, rng.randrange(1, 12))
+        promised += write_until_killed(w, i, rng.randrange(1, 8))
         copy = disk + ".copy"
         subprocess.run(["cp", "--sparse=always", disk, copy], check=True)
         replayed += needs_recovery(copy)
@@ -89,8 +94,8 @@ def check_promises(w, promised):
 def stop_never_needs_a_replay(w):
     disk = w.distro_file("tiny", "root.ext4")
     for i in range(4):
-        p = w.popen("run", "-d", "tiny", "-e", "--", "/bin/sh", "-c", WRITER.replace("ROUND", "s%d" % i))
-        p.stdout.readline()
+        p = w.popen("run", "-d", "tiny", "-e", "--", "/bin/sh", "-c", WRITER.replace("ROUND", "s%d" % i), bufsize=0)
+        check(next_line(p), "the writer ended early")
         w.lvm("stop", "tiny")
         p.communicate(timeout=PATIENCE)
         check(not needs_recovery(disk), "the journal needs a replay after stop")
@@ -166,6 +171,8 @@ def two_installs_of_one_name_are_one(w):
 def an_interrupted_install_leaves_nothing(w):
     before = sorted(os.listdir(os.path.join(w.home, "distros")))
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        # What SIGKILL leaves of the sockets must not look like this round's.
+        shutil.rmtree(os.path.join(w.runtime, "cut"), ignore_errors=True)
         r, wr = os.pipe()
         p = w.popen("install", "-", "--name", "cut", "--size", "256M", stdin=r)
         os.close(r)

@@ -350,6 +350,7 @@ int install_distro(const struct store *s, const struct install *in, struct err *
 	if (r < 0 && r != -EINTR)
 		r = blame_host_disk(&x, err);
 	kill_vm(&x);
+	launch_forget(s, in->name);
 	if (r == 0)
 		r = publish(&x, err);
 	if (r < 0)

@@ -247,6 +247,13 @@ static int read_ready(int fd, const char *name, int64_t start_ms, unsigned timeo
 	return 0;
 }
 
+void launch_forget(const struct store *s, const char *name)
+{
+	cleanup_free char *dir = store_socket_path(s, name, NULL);
+
+	(void)store_remove_tree(dir, NULL);
+}
+
 static void end_child(pid_t pid)
 {
 	(void)kill(pid, SIGKILL);
@@ -305,6 +312,7 @@ int launch_vm(const struct store *s, const struct launch_vm *how, struct vmm_con
 		return 0;
 	}
 	end_child(pid);
+	launch_forget(s, how->name);
 	return explain_failure(how, r, line, err);
 }
 

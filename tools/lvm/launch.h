@@ -31,6 +31,9 @@ int launch_distro(const struct store *s, const char *name, struct launch_timings
 int launch_kernel_config(const struct store *s, const char *kernel, bool installer,
 			 struct vmm_config *c, struct err *err);
 
+/* Removes the sockets of a VM that is gone. The caller holds the name's OPERATION lock. */
+void launch_forget(const struct store *s, const char *name);
+
 struct launch_vm {
 	const char *name;
 	const char *log_dir; /* console.log and vmm.log go here */
